@@ -1,0 +1,148 @@
+"""Fixtures of the end-to-end and fault tests, time-outs, and the `soak` marker.
+
+Put `peers` and raw peers after the proxy in a test's arguments: they close first, so a proxy is always seen
+to end by itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from support.peers import Peers  # noqa: E402  (the path comes first)
+from support.proxies import HostedProxy, ProxyProcess, Spares  # noqa: E402
+from support.tcp_fault import FaultProxy  # noqa: E402
+from support.zmtp_peer import ZmtpPeer  # noqa: E402
+
+TEST_SECONDS = 30
+SOAK_SECONDS = 600
+WITH_PROCESSES = ("e2e", "faults")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "soak: full-size or long; run them with -m soak")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        is_ours = any(HERE / folder in item.path.parents for folder in WITH_PROCESSES)
+        if is_ours and item.get_closest_marker("timeout") is None:
+            seconds = SOAK_SECONDS if item.get_closest_marker("soak") else TEST_SECONDS
+            item.add_marker(pytest.mark.timeout(seconds))
+    if config.option.markexpr or any("::" in argument for argument in config.args):
+        return
+    soak = [item for item in items if item.get_closest_marker("soak")]
+    if soak:
+        config.hook.pytest_deselected(items=soak)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+@pytest.fixture
+def peers() -> Iterator[Peers]:
+    """Opens pyzmq sockets, closed after the test."""
+    opened = Peers()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def raw_peer() -> Iterator[Callable[..., ZmtpPeer]]:
+    """Opens bare connections: `raw_peer(endpoint)`, closed after the test."""
+    opened: list[ZmtpPeer] = []
+
+    def connect(endpoint: str, receive_buffer_bytes: int | None = None) -> ZmtpPeer:
+        opened.append(ZmtpPeer.connect(endpoint, receive_buffer_bytes))
+        return opened[-1]
+
+    yield connect
+    for peer in opened:
+        peer.close()
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A proxy and one endpoint of each side."""
+
+    process: ProxyProcess
+    frontend: str
+    backend: str
+
+
+@pytest.fixture(scope="session")
+def spares() -> Iterator[Spares]:
+    kept = Spares()
+    yield kept
+    kept.close()
+
+
+@pytest.fixture(params=["zmq.proxy", "zproxy"])
+def program(request: pytest.FixtureRequest) -> str:
+    """Which proxy a case runs against."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["tcp", "ipc"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def proxy(spares: Spares, program: str, transport: str) -> Iterator[Lane]:
+    """A fresh proxy of either kind; it has to outlive the test and then end well."""
+    process = spares.take(program)
+    yield Lane(process, process.endpoint("frontend", transport), process.endpoint("backend", transport))
+    process.assert_ends_well()
+
+
+@pytest.fixture
+def start_proxy(program: str) -> Iterator[Callable[..., ProxyProcess]]:
+    """Starts a proxy of either kind with options of the test's own."""
+    started: list[ProxyProcess] = []
+
+    def start(**options: Any) -> ProxyProcess:
+        started.append(ProxyProcess(program, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.assert_ends_well()
+
+
+@pytest.fixture
+def hosted() -> Iterator[Callable[..., HostedProxy]]:
+    """Starts `zproxy.Proxy` in a process that shows its counters; the books are checked at the end."""
+    started: list[HostedProxy] = []
+
+    def start(**options: Any) -> HostedProxy:
+        started.append(HostedProxy(**options))
+        return started[-1]
+
+    yield start
+    try:
+        for proxy in started:
+            proxy.assert_books_balance()
+    finally:
+        for proxy in started:
+            proxy.close()
+
+
+@pytest.fixture
+def faulty() -> Iterator[Callable[[str], FaultProxy]]:
+    """Puts a TCP proxy that can slice, stall and reset before an endpoint."""
+    started: list[FaultProxy] = []
+
+    def start(target: str) -> FaultProxy:
+        started.append(FaultProxy(target))
+        return started[-1]
+
+    yield start
+    for fault in started:
+        fault.close()

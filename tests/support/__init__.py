@@ -1,0 +1,1 @@
+"""What the end-to-end and fault tests stand on: processes, peers, waiting. No test lives here."""

@@ -1,0 +1,84 @@
+"""Child processes that never outlive the tests, and lines of JSON to talk to them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+STOP_SECONDS = 15.0
+
+# PR_SET_PDEATHSIG survives exec: SIGKILL comes when the tests die, however they die.
+DIE_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+
+SUPPORT = Path(__file__).parent
+
+
+def spawn(argv: list[str], **options: Any) -> subprocess.Popen[str]:
+    """`argv` as a child that is killed with us."""
+    return subprocess.Popen([sys.executable, "-ISc", DIE_WITH_PARENT, *argv], text=True, **options)
+
+
+def end(process: subprocess.Popen[str]) -> int:
+    """SIGTERM, then after a while SIGKILL; the exit code."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        return process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+class Servant:
+    """A Python child that answers one line of JSON with one line of JSON."""
+
+    def __init__(self, script: str, *arguments: str, log: IO[str] | None = None) -> None:
+        self.process = spawn(
+            [sys.executable, str(SUPPORT / script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def ask(self, call: str, **arguments: Any) -> Any:
+        """What the child's `call` returned; AssertionError if it raised or is gone."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps({"call": call, **arguments}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise AssertionError(f"{self.process.args} died with {self.process.wait(STOP_SECONDS)} at {call!r}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise AssertionError(f"{call}: {answer['error']}")
+        return answer["result"]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def serve(calls: Any) -> None:
+    """Answer lines on stdin with the methods of `calls` until stdin ends. The child's side of a Servant."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"result": getattr(calls, request.pop("call"))(**request)}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
