@@ -1,0 +1,1 @@
+"""Nothing of the fast path is callable from Python; see _fastpath.pxd."""

@@ -1,0 +1,246 @@
+"""Fast path: a whole message's way from one side to the other; see _fastpath.pxd for the contract."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from zproxy.broker.balance cimport (
+    WORKER_NONE, balance_add, balance_close, balance_pick, balance_remove, balance_set_usable
+)
+from zproxy.counters cimport (
+    DROPPED_CLIENT_GONE, DROPPED_NO_MEMORY, DROPPED_SLOW_READER, DROPPED_UNROUTABLE, REPLIES_IN, REPLIES_IN_BYTES,
+    REPLIES_LOST, REPLIES_OUT, REPLIES_OUT_BYTES, REQUESTS_IN, REQUESTS_IN_BYTES, REQUESTS_LOST, REQUESTS_OUT,
+    REQUESTS_OUT_BYTES, REQUESTS_REROUTED, REQUESTS_UNDELIVERED, counter_add
+)
+from zproxy.relay.backlog cimport (
+    Backlog, Parcel, backlog_clear, backlog_pack, backlog_pop, backlog_prepend, backlog_push
+)
+from zproxy.relay.block cimport SMALL_BYTES, Message, message_join, message_release, message_skip
+from zproxy.relay.connection cimport READY, Connection
+from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
+from zproxy.relay.hub cimport hub_find
+from zproxy.relay.intake cimport intake_refund, outbox_budget
+from zproxy.relay.outbox cimport outbox_reclaim
+from zproxy.relay.routes cimport ROUTE_NONE, routes_find
+from zproxy.relay.zmtp cimport Frame, routing_frame_read
+
+
+# ---- frontend → backend ----
+
+
+# The worker has one message more: a full outbox is written at once, one still full takes nothing for now.
+cdef inline void worker_loaded(Fastpath* path, Connection* worker) noexcept nogil:
+    if worker.outbox.bytes < WORKER_BUSY_BYTES:
+        return
+    if worker.may_write:
+        connection_flush(path.hub, worker)
+    if worker.outbox.bytes >= WORKER_BUSY_BYTES:
+        balance_set_usable(&path.balance, worker.slot, False)
+
+
+cdef inline void request_passed(Fastpath* path, Connection* worker, uint64_t count) noexcept nogil:
+    counter_add(&path.hub.counters, REQUESTS_OUT, 1)
+    counter_add(&path.hub.counters, REQUESTS_OUT_BYTES, count)
+    worker_loaded(path, worker)
+
+
+# Nobody can take it: it waits in order, charged to its client.
+cdef void request_hold(Fastpath* path, Connection* client, Message* message) noexcept nogil:
+    cdef uint64_t count = message.bytes
+    if backlog_push(&path.backlog, &path.hub.pool, message, client.slot, client.generation) != 0:
+        message_release(&path.hub.pool, message)
+        counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
+        return
+    client.waiting_bytes += count
+    client.waiting_count += 1
+
+
+cdef void request_wait(Fastpath* path, Connection* client, const uint8_t* bytes, size_t count) noexcept nogil:
+    cdef Message message
+    if backlog_pack(
+        &path.backlog, &path.hub.pool, client.routing_frame, client.routing_frame_bytes, bytes, count, &message
+    ) != 0:
+        counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
+        return
+    request_hold(path, client, &message)
+
+
+# A whole request, contiguous in the read buffer.
+cdef void request_pass(Fastpath* path, Connection* client, const uint8_t* bytes, size_t count) noexcept nogil:
+    cdef Connection* worker
+    cdef uint32_t slot = <uint32_t>WORKER_NONE
+    counter_add(&path.hub.counters, REQUESTS_IN, 1)
+    counter_add(&path.hub.counters, REQUESTS_IN_BYTES, count)
+    if path.backlog.count == 0:
+        slot = balance_pick(&path.balance)
+    if slot == <uint32_t>WORKER_NONE:
+        request_wait(path, client, bytes, count)
+        return
+    worker = path.hub.table[slot]
+    if deliver_copy(path.hub, worker, client.routing_frame, client.routing_frame_bytes, bytes, count) != 0:
+        counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
+        return
+    request_passed(path, worker, client.routing_frame_bytes + count)
+
+
+# A whole request in blocks of its own.
+cdef void request_pass_large(Fastpath* path, Connection* client, Message* message) noexcept nogil:
+    cdef Message whole
+    cdef Connection* worker
+    cdef uint64_t count = client.routing_frame_bytes + message.bytes
+    cdef uint32_t slot = <uint32_t>WORKER_NONE
+    counter_add(&path.hub.counters, REQUESTS_IN, 1)
+    counter_add(&path.hub.counters, REQUESTS_IN_BYTES, message.bytes)
+    if path.backlog.count == 0:
+        slot = balance_pick(&path.balance)
+    if slot != <uint32_t>WORKER_NONE:
+        worker = path.hub.table[slot]
+        if deliver_chain(path.hub, worker, client.routing_frame, client.routing_frame_bytes, message) == 0:
+            request_passed(path, worker, count)
+            return
+    elif backlog_pack(
+        &path.backlog, &path.hub.pool, client.routing_frame, client.routing_frame_bytes, NULL, 0, &whole
+    ) == 0:
+        message_join(&whole, message)
+        request_hold(path, client, &whole)
+        return
+    message_release(&path.hub.pool, message)
+    counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
+
+
+cdef void parcel_deliver(Fastpath* path, Connection* worker, Parcel* parcel) noexcept nogil:
+    cdef uint64_t count = parcel.message.bytes
+    cdef const uint8_t* bytes = parcel.message.head.block.bytes + parcel.message.head.offset
+    cdef int code
+    if parcel.message.head == parcel.message.tail and count <= SMALL_BYTES:
+        code = deliver_copy(path.hub, worker, bytes, <uint32_t>count, bytes, 0)
+    else:
+        code = deliver_chain(path.hub, worker, NULL, 0, &parcel.message)
+    message_release(&path.hub.pool, &parcel.message)
+    if code != 0:
+        counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
+        return
+    request_passed(path, worker, count)
+
+
+# What waits goes out while somebody can take it.
+cdef void backlog_dispatch(Fastpath* path) noexcept nogil:
+    cdef Parcel parcel
+    cdef Connection* owner
+    while path.backlog.count and path.balance.usable_count:
+        backlog_pop(&path.backlog, &path.hub.pool, &parcel)
+        owner = hub_find(path.hub, <uint64_t>parcel.generation << 32 | parcel.owner)
+        if owner != NULL:
+            intake_refund(path.hub, owner, parcel.message.bytes)
+        parcel_deliver(path, path.hub.table[balance_pick(&path.balance)], &parcel)
+
+
+# ---- backend → frontend ----
+
+# The client a reply is for, if it can have it; else it is counted why not.
+cdef inline Connection* reply_target(
+    Fastpath* path, const uint8_t* bytes, size_t count, Frame* frame, uint64_t reply_bytes
+) noexcept nogil:
+    cdef uint32_t slot
+    cdef Connection* client
+    if not routing_frame_read(bytes, count, frame):
+        counter_add(&path.hub.counters, DROPPED_UNROUTABLE, 1)
+        return NULL
+    slot = routes_find(&path.hub.routes, bytes + frame.header_bytes, <uint8_t>frame.body_bytes)
+    if slot == <uint32_t>ROUTE_NONE or path.hub.table[slot].state != READY:
+        counter_add(&path.hub.counters, DROPPED_CLIENT_GONE, 1)
+        return NULL
+    client = path.hub.table[slot]
+    if client.outbox.bytes and client.outbox.bytes + reply_bytes > outbox_budget(path.hub):
+        counter_add(&path.hub.counters, DROPPED_SLOW_READER, 1)
+        return NULL
+    return client
+
+
+cdef inline void reply_passed(Fastpath* path, int code, uint64_t count) noexcept nogil:
+    if code != 0:
+        counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
+        return
+    counter_add(&path.hub.counters, REPLIES_OUT, 1)
+    counter_add(&path.hub.counters, REPLIES_OUT_BYTES, count)
+
+
+# A whole reply, contiguous in the read buffer: its first frame says whose it is and stays here.
+cdef void reply_pass(Fastpath* path, const uint8_t* bytes, size_t count) noexcept nogil:
+    cdef Frame frame
+    cdef Connection* client
+    cdef uint32_t routing_bytes
+    counter_add(&path.hub.counters, REPLIES_IN, 1)
+    counter_add(&path.hub.counters, REPLIES_IN_BYTES, count)
+    client = reply_target(path, bytes, count, &frame, count)
+    if client == NULL:
+        return
+    routing_bytes = frame.header_bytes + <uint32_t>frame.body_bytes
+    count -= routing_bytes
+    reply_passed(path, deliver_copy(path.hub, client, bytes, 0, bytes + routing_bytes, count), count)
+
+
+# A whole reply in blocks of its own. A routing id that fits stands whole in the first of them.
+cdef void reply_pass_large(Fastpath* path, Message* message) noexcept nogil:
+    cdef const uint8_t* bytes = message.head.block.bytes + message.head.offset
+    cdef Frame frame
+    cdef Connection* client
+    cdef uint64_t count
+    counter_add(&path.hub.counters, REPLIES_IN, 1)
+    counter_add(&path.hub.counters, REPLIES_IN_BYTES, message.bytes)
+    client = reply_target(path, bytes, message.head.length, &frame, message.bytes)
+    if client == NULL:
+        message_release(&path.hub.pool, message)
+        return
+    message_skip(&path.hub.pool, message, frame.header_bytes + frame.body_bytes)
+    message.head.flags = 0
+    count = message.bytes
+    reply_passed(path, deliver_chain(path.hub, client, bytes, 0, message), count)
+    message_release(&path.hub.pool, message)
+
+
+# ---- a connection's end ----
+
+
+# Unwritten requests of a worker that takes no more go back in front of the queue; a partly written one is lost.
+cdef uint64_t worker_recover(Fastpath* path, Connection* worker) noexcept nogil:
+    cdef Backlog recovered
+    cdef Message message
+    cdef uint64_t torn = 0
+    memset(&recovered, 0, sizeof(Backlog))
+    balance_remove(&path.balance, worker.slot)
+    while outbox_reclaim(&worker.outbox, &path.hub.pool, &message, &torn):
+        if backlog_push(&recovered, &path.hub.pool, &message, <uint32_t>WORKER_NONE, 0) == 0:
+            counter_add(&path.hub.counters, REQUESTS_REROUTED, 1)
+            continue
+        message_release(&path.hub.pool, &message)
+        torn += 1
+    backlog_prepend(&path.backlog, &path.hub.pool, &recovered)
+    counter_add(&path.hub.counters, REQUESTS_LOST, torn)
+    return torn
+
+
+# Replies that never left whole are lost with their client.
+cdef uint64_t client_forfeit(Fastpath* path, Connection* client) noexcept nogil:
+    cdef Message message
+    cdef uint64_t lost = 0
+    while outbox_reclaim(&client.outbox, &path.hub.pool, &message, &lost):
+        message_release(&path.hub.pool, &message)
+        lost += 1
+    counter_add(&path.hub.counters, REPLIES_LOST, lost)
+    return lost
+
+
+# ---- workers come and go ----
+
+cdef int worker_join(Fastpath* path, Connection* worker) noexcept nogil:
+    return balance_add(&path.balance, worker.slot)
+
+
+cdef void worker_flushed(Fastpath* path, Connection* worker) noexcept nogil:
+    if worker.outbox.bytes < WORKER_BUSY_BYTES:
+        balance_set_usable(&path.balance, worker.slot, True)
+
+
+cdef void fastpath_close(Fastpath* path) noexcept nogil:
+    counter_add(&path.hub.counters, REQUESTS_UNDELIVERED, backlog_clear(&path.backlog, &path.hub.pool))
+    balance_close(&path.balance)

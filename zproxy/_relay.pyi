@@ -1,0 +1,38 @@
+from typing import NamedTuple
+
+FRONTEND: int
+BACKEND: int
+IS_DEBUG_BUILD: bool
+
+class Event(NamedTuple):
+    kind: str
+    side: int
+    endpoint: int
+    reason: str
+    peer: str
+    routing_id: bytes
+    socket_type: str
+    size: int
+    limit: int
+
+class Relay:
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int,
+        memory_bytes: int,
+        connection_bytes: int,
+        heartbeat_ms: int = ...,
+        stall_ms: int = ...,
+        handshake_ms: int = ...,
+        spin_us: int = ...,
+        spin_auto: bool = ...,
+    ) -> None: ...
+    def add_listener(self, side: int, endpoint: int, fd: int) -> None: ...
+    def add_connector(self, side: int, endpoint: int, address: str | tuple[str, int]) -> None: ...
+    def set_address(self, endpoint: int, address: str | tuple[str, int]) -> None: ...
+    def start(self) -> None: ...
+    def stop(self, drain_ms: int) -> None: ...
+    def join(self, timeout_ms: int) -> bool: ...
+    def snapshot(self) -> dict[str, int]: ...
+    def events(self, timeout_ms: int) -> list[Event]: ...

@@ -1,0 +1,285 @@
+"""Relay: the Python wall of one engine and its thread.
+
+Python configures, asks and observes; no message ever comes here. Codes become exceptions at this wall and
+nowhere else. The thread is a plain pthread with all signals blocked: it never holds the GIL and cannot be
+interrupted, and Python's main thread keeps every signal.
+"""
+
+import os
+from typing import NamedTuple
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport realloc
+from libc.string cimport memset
+from posix.unistd cimport close
+
+from zproxy._engine cimport Engine, engine_close, engine_open, engine_run
+from zproxy.counters cimport COUNTER_COUNT, GAUGE_COUNT
+from zproxy.relay.connection cimport SIDE_BACKEND, SIDE_FRONTEND, Side
+from zproxy.relay.endpoint cimport Connector, Listener, address_pack_ip, address_pack_path
+from zproxy.relay.mailbox cimport (
+    COMMAND_ADDRESS, COMMAND_STOP, Address, Command, Event as CEvent, mailbox_ask_snapshot, mailbox_await_end,
+    mailbox_await_event, mailbox_await_snapshot, mailbox_close, mailbox_open, mailbox_post
+)
+from zproxy.relay.poller cimport poller_close, poller_wake
+
+from zproxy.counters import COUNTER_NAMES, GAUGE_NAMES
+from zproxy.relay.connection import REASONS
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef unsigned long pthread_t
+    int pthread_create(pthread_t* thread, void* attributes, void* (*body)(void*) noexcept nogil, void* argument)
+    int pthread_join(pthread_t thread, void** result)
+
+cdef extern from "<signal.h>" nogil:
+    ctypedef struct sigset_t:
+        pass
+    enum: SIG_SETMASK
+    int sigfillset(sigset_t* signals)
+    int pthread_sigmask(int how, const sigset_t* signals, sigset_t* before)
+
+cdef extern from *:
+    """
+    #ifdef ZPROXY_DEBUG
+    #define ZPROXY_IS_DEBUG 1
+    #else
+    #define ZPROXY_IS_DEBUG 0
+    #endif
+    """
+    bint ZPROXY_IS_DEBUG
+
+FRONTEND = <int>SIDE_FRONTEND
+BACKEND = <int>SIDE_BACKEND
+IS_DEBUG_BUILD = ZPROXY_IS_DEBUG
+
+EVENT_KINDS = ("connected", "disconnected", "refused", "connect_failed", "accept_failed", "stopped")
+SOCKET_TYPES = ("", "REQ", "REP", "DEALER", "ROUTER")
+
+cdef enum:
+    SNAPSHOT_TIMEOUT_MS = 10000
+
+
+class Event(NamedTuple):
+    """One thing the relay thread saw besides messages; see docs/operations.md for the words."""
+
+    kind: str
+    side: int
+    endpoint: int
+    reason: str
+    peer: str
+    routing_id: bytes
+    socket_type: str
+    size: int
+    limit: int
+
+
+cdef void* thread_body(void* argument) noexcept nogil:
+    engine_run(<Engine*>argument)
+    return NULL
+
+
+cdef object event_wrap(const CEvent* event):
+    return Event(
+        EVENT_KINDS[event.kind],
+        event.side,
+        event.endpoint,
+        REASONS[event.reason],
+        (<const char*>event.peer).decode(),
+        (<const char*>event.routing_id)[:event.routing_id_bytes],
+        SOCKET_TYPES[event.socket_type],
+        event.size,
+        event.limit,
+    )
+
+
+cdef class Relay:
+    """One relay and its thread. All methods may be called from any thread of the process that made it.
+
+    Sizes in bytes, times as the names say. After a fork every method raises RuntimeError.
+    """
+
+    cdef Engine engine
+    cdef pthread_t thread
+    cdef bint is_started
+    cdef bint is_joined
+    cdef object owner_pid
+
+    def __cinit__(
+        self, *, uint64_t max_message_bytes, uint64_t memory_bytes, uint64_t connection_bytes,
+        int64_t heartbeat_ms=0, int64_t stall_ms=30_000, int64_t handshake_ms=5_000, int64_t spin_us=100,
+        bint spin_auto=True,
+    ):
+        cdef int code
+        self.owner_pid = os.getpid()
+        if mailbox_open(&self.engine.hub.mailbox, <int>COUNTER_COUNT + <int>GAUGE_COUNT) != 0:
+            raise MemoryError
+        self.engine.hub.settings.max_message_bytes = max_message_bytes
+        self.engine.hub.settings.memory_bytes = memory_bytes
+        self.engine.hub.settings.connection_bytes = connection_bytes
+        self.engine.hub.settings.heartbeat_ms = heartbeat_ms
+        self.engine.hub.settings.stall_ms = stall_ms
+        self.engine.hub.settings.handshake_ms = handshake_ms
+        self.engine.hub.settings.spin_us = spin_us
+        self.engine.hub.settings.spin_auto = spin_auto
+        code = engine_open(&self.engine)
+        if code:
+            raise OSError(code, os.strerror(code))
+
+    def __dealloc__(self):
+        if self.owner_pid != os.getpid():
+            return                      # after a fork: the thread and what it owns belong to the parent
+        if self.is_started and not self.is_joined:
+            self._post_stop(0)
+            with nogil:
+                pthread_join(self.thread, NULL)
+        elif not self.is_started and self.engine.read_buffer != NULL:
+            engine_close(&self.engine)
+        poller_close(&self.engine.hub.poller)
+        mailbox_close(&self.engine.hub.mailbox)
+
+    def add_listener(self, int side, int endpoint, int fd):
+        """Accepts from `fd`, a bound, listening, non-blocking socket, which is the relay's from here on."""
+        cdef void* grown
+        cdef Listener* listener
+        self._check_configurable()
+        grown = realloc(self.engine.listeners, (self.engine.listener_count + 1) * sizeof(Listener))
+        if grown == NULL:
+            raise MemoryError
+        self.engine.listeners = <Listener*>grown
+        listener = &self.engine.listeners[self.engine.listener_count]
+        memset(listener, 0, sizeof(Listener))
+        listener.fd = fd
+        listener.side = <Side>side
+        listener.endpoint = endpoint
+        self.engine.listener_count += 1
+
+    def add_connector(self, int side, int endpoint, address):
+        """Connects to `address`, a numeric (ip, port) or a Unix socket's path, again and again."""
+        cdef void* grown
+        cdef Connector* connector
+        cdef Address packed = address_wrap(address)
+        self._check_configurable()
+        grown = realloc(self.engine.connectors, (self.engine.connector_count + 1) * sizeof(Connector))
+        if grown == NULL:
+            raise MemoryError
+        self.engine.connectors = <Connector*>grown
+        connector = &self.engine.connectors[self.engine.connector_count]
+        memset(connector, 0, sizeof(Connector))
+        connector.side = <Side>side
+        connector.endpoint = endpoint
+        connector.address = packed
+        self.engine.connector_count += 1
+
+    def set_address(self, int endpoint, address):
+        """From now on the connector `endpoint` connects there; a live connection stays."""
+        cdef Command command
+        self._check_owner()
+        memset(&command, 0, sizeof(Command))
+        command.kind = COMMAND_ADDRESS
+        command.endpoint = endpoint
+        command.address = address_wrap(address)
+        self._post(&command)
+
+    def start(self):
+        """Starts the thread."""
+        cdef sigset_t all_signals
+        cdef sigset_t before
+        cdef int code
+        self._check_configurable()
+        sigfillset(&all_signals)
+        pthread_sigmask(SIG_SETMASK, &all_signals, &before)     # the thread inherits the mask
+        code = pthread_create(&self.thread, NULL, thread_body, &self.engine)
+        pthread_sigmask(SIG_SETMASK, &before, NULL)
+        if code:
+            raise OSError(code, os.strerror(code))
+        self.is_started = True
+
+    def stop(self, int64_t drain_ms):
+        """Asks the thread to end once what was accepted is written, `drain_ms` from now at the latest."""
+        self._check_owner()
+        if self.is_started and not self.is_joined:
+            self._post_stop(drain_ms)
+
+    def join(self, int64_t timeout_ms):
+        """True once the thread has ended; False when it has not within `timeout_ms`."""
+        cdef bint has_ended
+        self._check_owner()
+        if not self.is_started or self.is_joined:
+            return True
+        with nogil:
+            has_ended = mailbox_await_end(&self.engine.hub.mailbox, timeout_ms)
+        if not has_ended or self.is_joined:
+            return has_ended
+        self.is_joined = True
+        with nogil:
+            pthread_join(self.thread, NULL)
+        if ZPROXY_IS_DEBUG and self.engine.leaked:
+            raise AssertionError(f"the relay ended with {self.engine.leaked} blocks, slices or connections left")
+        return True
+
+    def snapshot(self):
+        """All counters and gauges by name, copied between two events; after the end, the last ones."""
+        cdef uint64_t[<int>COUNTER_COUNT + <int>GAUGE_COUNT] values
+        cdef uint64_t number
+        cdef bint is_filled
+        self._check_owner()
+        if not self.is_started:
+            memset(values, 0, sizeof(values))
+        else:
+            number = mailbox_ask_snapshot(&self.engine.hub.mailbox)
+            if not self.is_joined:
+                poller_wake(&self.engine.hub.poller)
+            with nogil:
+                is_filled = mailbox_await_snapshot(&self.engine.hub.mailbox, number, values, SNAPSHOT_TIMEOUT_MS)
+            if not is_filled:
+                raise TimeoutError("the relay thread did not answer within 10 s")
+        return {name: values[index] for index, name in enumerate(COUNTER_NAMES + GAUGE_NAMES)}
+
+    def events(self, int64_t timeout_ms):
+        """What happened since the last call; waits up to `timeout_ms` for a first event, [] when none came."""
+        cdef CEvent event
+        cdef bint is_filled
+        self._check_owner()
+        found = []
+        while True:
+            with nogil:
+                is_filled = mailbox_await_event(&self.engine.hub.mailbox, &event, timeout_ms)
+            if not is_filled:
+                return found
+            found.append(event_wrap(&event))
+            timeout_ms = 0
+
+    def _check_owner(self):
+        if self.owner_pid != os.getpid():
+            raise RuntimeError("this Relay was made before a fork and belongs to the parent process; make a new one")
+
+    def _check_configurable(self):
+        self._check_owner()
+        if self.is_started:
+            raise RuntimeError("this Relay has been started; configure it before")
+
+    cdef int _post(self, const Command* command) except -1:
+        if mailbox_post(&self.engine.hub.mailbox, command) != 0:
+            raise RuntimeError("64 commands wait for the relay thread; it does not take them")
+        poller_wake(&self.engine.hub.poller)
+        return 0
+
+    cdef int _post_stop(self, int64_t drain_ms) except -1:
+        cdef Command command
+        memset(&command, 0, sizeof(Command))
+        command.kind = COMMAND_STOP
+        command.argument = max(drain_ms, 0)
+        return self._post(&command)
+
+
+cdef Address address_wrap(address) except *:
+    cdef Address packed
+    if isinstance(address, str):
+        path = os.fsencode(address)
+        if address_pack_path(&packed, path, len(path)) != 0:
+            raise ValueError(f"Unix socket path {address!r} is longer than 107 bytes")
+        return packed
+    ip, port = address
+    if address_pack_ip(&packed, ip.encode(), port) != 0:
+        raise ValueError(f"{ip!r} is no numeric IP address")
+    return packed

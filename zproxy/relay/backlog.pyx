@@ -1,0 +1,104 @@
+"""Backlog: whole requests that no worker could take yet; see backlog.pxd for the contract."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from zproxy.relay.block cimport (
+    BLOCK_MEDIUM, MEDIUM_BYTES, Message, Pool, block_release, block_take, message_append, message_release, slice_take
+)
+
+
+cdef void packing_drop(Backlog* backlog, Pool* pool) noexcept nogil:
+    if backlog.packing != NULL:
+        block_release(pool, backlog.packing)
+        backlog.packing = NULL
+
+
+cdef int backlog_pack(
+    Backlog* backlog, Pool* pool, const uint8_t* head, size_t head_bytes, const uint8_t* body, size_t body_bytes,
+    Message* message
+) noexcept nogil:
+    cdef size_t count = head_bytes + body_bytes
+    cdef uint32_t offset
+    memset(message, 0, sizeof(Message))
+    if count > MEDIUM_BYTES:
+        if message_append(pool, message, head, head_bytes) == 0 and message_append(pool, message, body, body_bytes) == 0:
+            return 0
+        message_release(pool, message)
+        return -1
+    if backlog.packing == NULL or backlog.packing.capacity - backlog.packing.fill < count:
+        packing_drop(backlog, pool)
+        backlog.packing = block_take(pool, BLOCK_MEDIUM)
+        if backlog.packing == NULL:
+            return -1
+    offset = backlog.packing.fill
+    message.head = message.tail = slice_take(pool, backlog.packing, offset, <uint32_t>count, 0)
+    if message.head == NULL:
+        return -1
+    memcpy(backlog.packing.bytes + offset, head, head_bytes)
+    if body_bytes:
+        memcpy(backlog.packing.bytes + offset + head_bytes, body, body_bytes)
+    backlog.packing.fill += <uint32_t>count
+    message.bytes = count
+    return 0
+
+
+cdef int backlog_push(Backlog* backlog, Pool* pool, Message* message, uint32_t owner, uint32_t generation) noexcept nogil:
+    cdef Parcel* parcel = <Parcel*>malloc(sizeof(Parcel))
+    if parcel == NULL:
+        return -1
+    pool.live_bytes += sizeof(Parcel)
+    parcel.after = NULL
+    parcel.message = message[0]
+    parcel.owner = owner
+    parcel.generation = generation
+    memset(message, 0, sizeof(Message))
+    if backlog.last == NULL:
+        backlog.first = parcel
+    else:
+        backlog.last.after = parcel
+    backlog.last = parcel
+    backlog.count += 1
+    backlog.bytes += parcel.message.bytes
+    return 0
+
+
+cdef int backlog_pop(Backlog* backlog, Pool* pool, Parcel* parcel) noexcept nogil:
+    cdef Parcel* first = backlog.first
+    if first == NULL:
+        return 0
+    parcel[0] = first[0]
+    parcel.after = NULL
+    backlog.first = first.after
+    backlog.count -= 1
+    backlog.bytes -= parcel.message.bytes
+    if backlog.first == NULL:
+        backlog.last = NULL
+        packing_drop(backlog, pool)
+    free(first)
+    pool.live_bytes -= sizeof(Parcel)
+    return 1
+
+
+cdef void backlog_prepend(Backlog* backlog, Pool* pool, Backlog* older) noexcept nogil:
+    if older.first == NULL:
+        return
+    older.last.after = backlog.first
+    backlog.first = older.first
+    if backlog.last == NULL:
+        backlog.last = older.last
+    backlog.count += older.count
+    backlog.bytes += older.bytes
+    packing_drop(older, pool)
+    memset(older, 0, sizeof(Backlog))
+
+
+cdef uint64_t backlog_clear(Backlog* backlog, Pool* pool) noexcept nogil:
+    cdef Parcel parcel
+    cdef uint64_t count = 0
+    while backlog_pop(backlog, pool, &parcel):
+        message_release(pool, &parcel.message)
+        count += 1
+    packing_drop(backlog, pool)
+    return count

@@ -1,0 +1,138 @@
+"""Connection: one peer, from accept or connect to close.
+
+One machine, one enum, one table of legal transitions (connection.pyx); the drawing in docs/architecture.md is
+made from it.
+
+    CONNECTING ─► GREETING ─► HANDSHAKE ─► READY ──────────────┐
+                     │            │  └───► WAITING ─► READY    │
+                     ▼            ▼            ▼               ▼
+                  REFUSED (silent, closed later)     REJECTED (ERROR is flushed, then closed)     LINGER (stop)
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from zproxy.relay.block cimport Pool
+from zproxy.relay.handshake cimport SocketType
+from zproxy.relay.inbox cimport Inbox
+from zproxy.relay.mailbox cimport PEER_TEXT_BYTES
+from zproxy.relay.outbox cimport Outbox
+from zproxy.relay.timer cimport Timer
+
+cdef enum Side:
+    SIDE_FRONTEND               # we are ROUTER; peers are clients
+    SIDE_BACKEND                # we are DEALER; peers are workers
+
+cdef enum ConnectionState:
+    CONNECTING                  # connect(2) is under way
+    GREETING                    # our greeting is out, theirs is awaited
+    HANDSHAKE                   # our READY is out, theirs is awaited
+    WAITING                     # shaken hands, but the holder of its routing id may still live
+    READY                       # messages pass
+    REFUSED                     # unread and silent until its time is up: the peer will try again
+    REJECTED                    # unread; an ERROR leaves, then it is closed: the peer will not come back
+    LINGER                      # the relay stops: all is written, the peer's end is awaited
+    CLOSED
+    STATE_COUNT
+
+cdef enum Reason:               # why a connection ended; words for the log in connection.pyx
+    REASON_NONE
+    REASON_EOF
+    REASON_RESET
+    REASON_STOP
+    REASON_SOCKET_TYPE
+    REASON_MECHANISM
+    REASON_VERSION
+    REASON_MALFORMED
+    REASON_HANDSHAKE_TIMEOUT
+    REASON_NAME_IN_USE
+    REASON_ROUTING_ID
+    REASON_LIMIT
+    REASON_TOO_LARGE
+    REASON_STALLED
+    REASON_HEARTBEAT
+    REASON_FENCED
+    REASON_PEER_ERROR
+    REASON_NO_MEMORY
+    REASON_CONNECT
+    REASON_COUNT
+
+cdef struct Link:               # a place in one of the relay's lists of connections
+    Connection* before
+    Connection* after
+    bint is_linked
+
+cdef enum ListKind:
+    LIST_READ                   # may be read now
+    LIST_FLUSH                  # has something to write, and the socket may take it
+    LIST_ASSEMBLY               # has an incomplete message; the oldest first
+    LIST_PAUSED                 # may be read, but is over a budget
+    LIST_CLOSING                # its end was noticed; buried at the end of the turn
+    LIST_COUNT
+
+cdef enum TimerKind:
+    TIMER_HANDSHAKE             # connect, greeting and READY together
+    TIMER_STALL                 # an incomplete message must grow
+    TIMER_HEARTBEAT             # when to look for a sign of life
+    TIMER_CHALLENGE             # a newcomer waits for the holder of its routing id
+    TIMER_REFUSED               # a refused peer is let go
+    TIMER_COUNT
+
+cdef struct Connection:         # owned by the relay's table; one calloc for the connection's life
+    int fd                      # owned; -1 once closed
+    uint32_t slot               # index in the table
+    uint32_t generation         # of the slot: tells a stale event from a live one
+    Side side
+    ConnectionState state
+    int endpoint                # number of the endpoint it came by
+    int connector               # index of the connector that made it; -1 = accepted
+    bint may_write              # the socket took everything so far
+    bint has_hangup             # FIN seen: read until the end, then close
+    bint is_managed             # reserved by READY's properties; plain peers only, so far
+    bint can_ping               # ZMTP >= 3.1, or has sent a PING itself
+    bint is_challenged          # a newcomer wants its routing id: any byte until the timer means life
+    bint is_over_budget         # not read until half of its waiting requests are taken
+    SocketType socket_type      # the peer's
+    Inbox inbox
+    Outbox outbox
+    Timer[TIMER_COUNT] timers
+    Link[LIST_COUNT] links
+    int64_t heard_ms            # last byte received
+    int64_t pinged_ms           # PING sent and nothing heard since; 0 = none
+    uint64_t stall_mark         # bytes received when TIMER_STALL was armed
+    uint64_t bytes_read
+    uint64_t unheard_messages   # messages sent since its last byte: it may be too busy to answer
+    uint64_t waiting_bytes      # of its requests nobody has taken yet; charged to its budget
+    uint32_t waiting_count
+    Reason reason               # why it is being closed
+    uint64_t reason_size        # bytes involved
+    uint32_t refused_steps      # TIMER_REFUSED runs left before it is closed
+    uint8_t[16] peer_address    # for the limit per address; zero for Unix sockets
+    char[PEER_TEXT_BYTES] peer_text
+    uint8_t routing_id_bytes
+    uint8_t[256] routing_id
+    uint8_t[264] routing_frame  # the routing id as a whole frame, as it precedes every request
+    uint32_t routing_frame_bytes
+
+cdef struct ConnectionList:
+    Connection* first
+    Connection* last
+    uint32_t count
+
+# Moves to `state`; the one place that does. An illegal transition is a bug: it aborts in a debug build.
+cdef void connection_enter(Connection* connection, ConnectionState state) noexcept nogil
+
+# Frees what it holds, not the struct. The descriptor is closed.
+cdef void connection_clear(Connection* connection, Pool* pool) noexcept nogil
+
+# Appends if it is not in the list yet / takes it out if it is.
+cdef void list_append(ConnectionList* members, Connection* connection, ListKind kind) noexcept nogil
+cdef void list_remove(ConnectionList* members, Connection* connection, ListKind kind) noexcept nogil
+
+
+cdef inline bint list_has(const Connection* connection, ListKind kind) noexcept nogil:
+    return connection.links[<int>kind].is_linked
+
+
+# Does the peer's state allow that its bytes are looked at?
+cdef inline bint connection_is_read(const Connection* connection) noexcept nogil:
+    return connection.state in (GREETING, HANDSHAKE, READY, LINGER)

@@ -1,0 +1,78 @@
+"""Delivery: whole messages into a connection's outbox, and onto the wire; see delivery.pxd for the contract."""
+
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcpy
+
+from zproxy.relay.block cimport SLICE_CONTINUES, Message, message_append, message_release
+from zproxy.relay.connection cimport (
+    LIST_FLUSH, LIST_READ, LINGER, REASON_RESET, REJECTED, TIMER_HEARTBEAT, TIMER_REFUSED, Connection,
+    list_append, list_remove
+)
+from zproxy.relay.hub cimport Hub, hub_doom, hub_enter, hub_want_flush
+from zproxy.relay.outbox cimport (
+    FLUSH_AGAIN, FLUSH_BLOCKED, FLUSH_FAILED, FlushCode, outbox_flush, outbox_link, outbox_room
+)
+from zproxy.relay.peering cimport REFUSED_STEPS_MIN
+from zproxy.relay.timer cimport timer_arm, timer_disarm
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum: SHUT_WR
+    int shutdown(int fd, int how)
+
+
+cdef void delivered(Hub* hub, Connection* connection) noexcept nogil:
+    connection.unheard_messages += 1
+    hub_want_flush(hub, connection)
+
+
+# Both parts fit a block each; room for both is taken before anything is written.
+cdef int deliver_parts(
+    Hub* hub, Connection* connection, const uint8_t* head, uint32_t head_bytes, const uint8_t* body, size_t body_bytes
+) noexcept nogil:
+    cdef Message message
+    message.head = message.tail = NULL
+    message.bytes = 0
+    if message_append(&hub.pool, &message, body, body_bytes) != 0:
+        message_release(&hub.pool, &message)
+        return -1
+    if deliver_chain(hub, connection, head, head_bytes, &message) != 0:
+        message_release(&hub.pool, &message)
+        return -1
+    return 0
+
+
+cdef int deliver_chain(
+    Hub* hub, Connection* connection, const uint8_t* head, uint32_t head_bytes, Message* message
+) noexcept nogil:
+    cdef uint8_t* target
+    if head_bytes:
+        target = outbox_room(&connection.outbox, &hub.pool, head_bytes)
+        if target == NULL:
+            return -1
+        memcpy(target, head, head_bytes)
+        message.head.flags |= SLICE_CONTINUES
+    outbox_link(&connection.outbox, message)
+    delivered(hub, connection)
+    return 0
+
+
+cdef void connection_flush(Hub* hub, Connection* connection) noexcept nogil:
+    cdef FlushCode code = outbox_flush(&connection.outbox, &hub.pool, connection.fd)
+    list_remove(&hub.lists[<int>LIST_FLUSH], connection, LIST_FLUSH)
+    if code == FLUSH_FAILED:
+        hub_doom(hub, connection, REASON_RESET, 0)
+    elif code == FLUSH_BLOCKED:
+        connection.may_write = False
+    elif code == FLUSH_AGAIN:
+        list_append(&hub.lists[<int>LIST_FLUSH], connection, LIST_FLUSH)
+    elif connection.state == REJECTED:
+        connection_linger(hub, connection)
+
+
+cdef void connection_linger(Hub* hub, Connection* connection) noexcept nogil:
+    hub_enter(hub, connection, LINGER)
+    timer_disarm(&hub.timers[<int>TIMER_HEARTBEAT], &connection.timers[<int>TIMER_HEARTBEAT])
+    connection.refused_steps = REFUSED_STEPS_MIN
+    timer_arm(&hub.timers[<int>TIMER_REFUSED], &connection.timers[<int>TIMER_REFUSED], hub.now_ms)
+    shutdown(connection.fd, SHUT_WR)
+    list_append(&hub.lists[<int>LIST_READ], connection, LIST_READ)

@@ -1,0 +1,107 @@
+"""Hub: what every part of the relay's I/O half shares: connections by slot, their lists and timers, memory,
+counters, and the voice to the outside.
+
+A connection is never freed where its end is noticed: hub_doom marks it, and the turn, which alone knows what else
+hangs on it, buries it between two events. So nobody holds a pointer that dies under him.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from zproxy.counters cimport Counters
+from zproxy.relay.block cimport Pool
+from zproxy.relay.connection cimport (
+    CONNECTING, LIST_COUNT, LIST_FLUSH, REFUSED, REJECTED, STATE_COUNT, TIMER_COUNT, WAITING, Connection, ConnectionList,
+    ConnectionState, Reason, Side, list_append
+)
+from zproxy.relay.mailbox cimport EventKind, Mailbox
+from zproxy.relay.poller cimport Poller
+from zproxy.relay.routes cimport Routes
+from zproxy.relay.timer cimport TimerQueue
+
+cdef enum:
+    REFUSED_HELD_MAX = 1024     # silent refusals held at once; beyond, the oldest goes early
+    ADDRESS_CONNECTIONS_MAX = 4096
+    HANDSHAKES_MAX = 2048       # beyond, nothing is accepted until some are through
+
+cdef struct Settings:           # integers only, fixed when the relay starts
+    uint64_t max_message_bytes
+    uint64_t memory_bytes
+    uint64_t connection_bytes
+    int64_t heartbeat_ms        # 0 = none sent
+    int64_t stall_ms
+    int64_t handshake_ms
+    int64_t spin_us
+    bint spin_auto
+
+cdef struct Hub:                # owned by the relay
+    Settings settings
+    Poller poller
+    Pool pool
+    Counters counters
+    Mailbox mailbox
+    Routes routes
+    Connection** table          # by slot; NULL = free
+    uint32_t* generations       # by slot; grows with every use
+    uint32_t* free_slots        # stack
+    uint32_t free_count
+    uint32_t capacity
+    uint32_t connection_count
+    uint32_t[STATE_COUNT][2] state_count    # connections by state and Side
+    ConnectionList[LIST_COUNT] lists
+    TimerQueue[TIMER_COUNT] timers
+    int64_t now_ms              # of this turn
+    uint32_t over_budget_count  # connections paused for their own waiting requests
+    uint64_t random_state
+
+cdef int hub_open(Hub* hub) noexcept nogil
+# Frees everything but the poller and the mailbox, which others may still call; returns the blocks that somebody leaked.
+cdef uint64_t hub_close(Hub* hub) noexcept nogil
+
+# A new connection around `fd` (taken over), watched by the poller; NULL: no memory (`fd` is closed).
+cdef Connection* hub_admit(Hub* hub, int fd, Side side, int endpoint, int connector) noexcept nogil
+
+# Moves the connection to `state` and keeps the counts: the one way states change.
+cdef void hub_enter(Hub* hub, Connection* connection, ConnectionState state) noexcept nogil
+
+# Its end was noticed, for `reason`; nothing of it is used from here on but its bookkeeping.
+cdef void hub_doom(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil
+
+# Last step of a burial: out of the table, memory returned.
+cdef void hub_release(Hub* hub, Connection* connection) noexcept nogil
+
+cdef void hub_tell(
+    Hub* hub, EventKind kind, const Connection* connection, Reason reason, uint64_t size, uint64_t limit
+) noexcept nogil
+
+cdef void hub_tell_endpoint(Hub* hub, EventKind kind, Side side, int endpoint, int code) noexcept nogil
+
+cdef uint64_t hub_random(Hub* hub) noexcept nogil
+cdef int64_t clock_ns() noexcept nogil
+
+
+# The live connection behind a poller's tag, or NULL for one that has gone.
+cdef inline Connection* hub_find(const Hub* hub, uint64_t tag) noexcept nogil:
+    cdef uint32_t slot = <uint32_t>tag
+    if slot >= hub.capacity or hub.generations[slot] != <uint32_t>(tag >> 32):
+        return NULL
+    return hub.table[slot]
+
+
+# Connections that still shake hands.
+cdef inline uint32_t hub_handshaking(const Hub* hub) noexcept nogil:
+    cdef uint32_t count = 0
+    cdef int state
+    for state in range(<int>CONNECTING, <int>WAITING + 1):
+        count += hub.state_count[state][0] + hub.state_count[state][1]
+    return count
+
+
+# Refused ones that are kept silent for a while.
+cdef inline uint32_t hub_refused(const Hub* hub) noexcept nogil:
+    return hub.state_count[<int>REFUSED][0] + hub.state_count[<int>REFUSED][1]
+
+
+# Its outbox has something; it is written at the end of the turn, if the socket takes anything.
+cdef inline void hub_want_flush(Hub* hub, Connection* connection) noexcept nogil:
+    if connection.may_write and not connection.links[<int>LIST_FLUSH].is_linked:
+        list_append(&hub.lists[<int>LIST_FLUSH], connection, LIST_FLUSH)

@@ -1,0 +1,187 @@
+"""Hub: what every part of the relay's I/O half shares; see hub.pxd for the contract."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcpy, memset
+from posix.unistd cimport close
+
+from zproxy.counters cimport CONNECTIONS_CLOSED, EVENTS_LOST, counter_add
+from zproxy.relay.block cimport pool_clear
+from zproxy.relay.connection cimport (
+    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, REASON_NONE, TIMER_COUNT,
+    Connection, ConnectionState, ListKind, Reason, Side, connection_clear, connection_enter, list_append, list_has, list_remove
+)
+from zproxy.relay.mailbox cimport Event, EventKind, mailbox_put
+from zproxy.relay.poller cimport poller_add, poller_open
+from zproxy.relay.routes cimport routes_close, routes_open
+from zproxy.relay.timer cimport timer_disarm
+
+cdef extern from "<sys/random.h>" nogil:
+    ssize_t getrandom(void* buffer, size_t count, unsigned int flags)
+
+cdef extern from "<time.h>" nogil:
+    enum: CLOCK_MONOTONIC
+    cdef struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec* now)
+
+cdef enum:
+    CAPACITY_FIRST = 64
+
+
+cdef int64_t clock_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+
+
+cdef uint64_t hub_random(Hub* hub) noexcept nogil:
+    hub.random_state ^= hub.random_state << 13
+    hub.random_state ^= hub.random_state >> 7
+    hub.random_state ^= hub.random_state << 17
+    return hub.random_state
+
+
+cdef int hub_open(Hub* hub) noexcept nogil:
+    cdef int code = poller_open(&hub.poller)
+    if code:
+        return code
+    if getrandom(&hub.random_state, sizeof(uint64_t), 0) != sizeof(uint64_t) or hub.random_state == 0:
+        hub.random_state = <uint64_t>clock_ns() | 1
+    hub.now_ms = clock_ns() // 1000000
+    return routes_open(&hub.routes, hub_random(hub))
+
+
+cdef uint64_t hub_close(Hub* hub) noexcept nogil:
+    cdef uint64_t leaked = hub.pool.live_blocks + hub.pool.live_slices + hub.connection_count
+    routes_close(&hub.routes)
+    pool_clear(&hub.pool)
+    free(hub.table)
+    free(hub.generations)
+    free(hub.free_slots)
+    hub.table = NULL
+    hub.generations = hub.free_slots = NULL
+    hub.capacity = 0
+    return leaked
+
+
+cdef int table_grow(Hub* hub) noexcept nogil:
+    cdef uint32_t capacity = hub.capacity * 2 if hub.capacity else <uint32_t>CAPACITY_FIRST
+    cdef uint32_t slot
+    cdef void* grown = realloc(hub.table, capacity * sizeof(Connection*))
+    if grown == NULL:
+        return -1
+    hub.table = <Connection**>grown
+    grown = realloc(hub.generations, capacity * sizeof(uint32_t))
+    if grown == NULL:
+        return -1
+    hub.generations = <uint32_t*>grown
+    grown = realloc(hub.free_slots, capacity * sizeof(uint32_t))
+    if grown == NULL:
+        return -1
+    hub.free_slots = <uint32_t*>grown
+    for slot in range(hub.capacity, capacity):
+        hub.table[slot] = NULL
+        hub.generations[slot] = 0
+        hub.free_slots[hub.free_count] = capacity - 1 - (slot - hub.capacity)
+        hub.free_count += 1
+    hub.capacity = capacity
+    return 0
+
+
+cdef Connection* hub_admit(Hub* hub, int fd, Side side, int endpoint, int connector) noexcept nogil:
+    cdef Connection* connection = <Connection*>calloc(1, sizeof(Connection))
+    cdef uint32_t slot
+    cdef int kind
+    if connection == NULL or (hub.free_count == 0 and table_grow(hub) != 0):
+        free(connection)
+        close(fd)
+        return NULL
+    hub.free_count -= 1
+    slot = hub.free_slots[hub.free_count]
+    hub.generations[slot] += 1
+    hub.table[slot] = connection
+    hub.connection_count += 1
+    hub.state_count[<int>CONNECTING][<int>side] += 1
+    connection.fd = fd
+    connection.slot = slot
+    connection.generation = hub.generations[slot]
+    connection.side = side
+    connection.endpoint = endpoint
+    connection.connector = connector
+    connection.state = CONNECTING
+    connection.heard_ms = hub.now_ms
+    connection.inbox.max_message_bytes = hub.settings.max_message_bytes
+    for kind in range(TIMER_COUNT):
+        connection.timers[kind].slot = slot
+    if poller_add(&hub.poller, fd, <uint64_t>connection.generation << 32 | slot, False) != 0:
+        hub_release(hub, connection)
+        return NULL
+    return connection
+
+
+cdef void hub_enter(Hub* hub, Connection* connection, ConnectionState state) noexcept nogil:
+    hub.state_count[<int>connection.state][<int>connection.side] -= 1
+    connection_enter(connection, state)
+    hub.state_count[<int>state][<int>connection.side] += 1
+
+
+cdef void hub_doom(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil:
+    if list_has(connection, LIST_CLOSING):
+        return
+    if connection.reason == REASON_NONE:
+        connection.reason = reason
+        connection.reason_size = size
+    list_append(&hub.lists[<int>LIST_CLOSING], connection, LIST_CLOSING)
+
+
+cdef void hub_release(Hub* hub, Connection* connection) noexcept nogil:
+    cdef int kind
+    for kind in range(LIST_COUNT):
+        list_remove(&hub.lists[kind], connection, <ListKind>kind)
+    for kind in range(TIMER_COUNT):
+        timer_disarm(&hub.timers[kind], &connection.timers[kind])
+    if connection.is_over_budget:
+        hub.over_budget_count -= 1
+    hub_enter(hub, connection, CLOSED)
+    connection_clear(connection, &hub.pool)
+    counter_add(&hub.counters, CONNECTIONS_CLOSED, 1)
+    hub.table[connection.slot] = NULL
+    hub.free_slots[hub.free_count] = connection.slot
+    hub.free_count += 1
+    hub.connection_count -= 1
+    free(connection)
+
+
+cdef void event_put(Hub* hub, const Event* event) noexcept nogil:
+    if not mailbox_put(&hub.mailbox, event):
+        counter_add(&hub.counters, EVENTS_LOST, 1)
+
+
+cdef void hub_tell(
+    Hub* hub, EventKind kind, const Connection* connection, Reason reason, uint64_t size, uint64_t limit
+) noexcept nogil:
+    cdef Event event
+    memset(&event, 0, sizeof(Event))
+    event.kind = kind
+    event.side = connection.side
+    event.endpoint = connection.endpoint
+    event.reason = reason
+    event.socket_type = connection.socket_type
+    event.size = size
+    event.limit = limit
+    event.routing_id_bytes = connection.routing_id_bytes
+    memcpy(event.peer, connection.peer_text, sizeof(event.peer))
+    memcpy(event.routing_id, connection.routing_id, connection.routing_id_bytes)
+    event_put(hub, &event)
+
+
+cdef void hub_tell_endpoint(Hub* hub, EventKind kind, Side side, int endpoint, int code) noexcept nogil:
+    cdef Event event
+    memset(&event, 0, sizeof(Event))
+    event.kind = kind
+    event.side = side
+    event.endpoint = endpoint
+    event.limit = <uint64_t>code
+    event_put(hub, &event)

@@ -1,0 +1,89 @@
+"""Mailbox: what Python tells the relay thread, and what it hears back. The one place with a lock.
+
+    Python ── Command ──► ring ──► relay, woken by the poller's eventfd
+    relay  ── Event ────► ring ──► Python, waiting without the GIL
+    relay  ── Snapshot ─► copied between two events, when asked
+
+The relay takes the lock only when commands wait, or when it has an event to tell: never for a message.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    ctypedef struct pthread_cond_t:
+        pass
+
+cdef enum:
+    COMMAND_CAPACITY = 64
+    EVENT_CAPACITY = 4096
+    PEER_TEXT_BYTES = 64
+    ADDRESS_BYTES = 128         # sockaddr_storage
+
+cdef enum CommandKind:
+    COMMAND_STOP                # argument: drain time, ms
+    COMMAND_ADDRESS             # connector `endpoint` connects to `address` from now on
+
+cdef struct Address:            # a sockaddr as the system takes it
+    uint8_t[ADDRESS_BYTES] bytes
+    uint32_t count
+
+cdef struct Command:
+    CommandKind kind
+    int endpoint
+    int64_t argument
+    Address address
+
+cdef enum EventKind:
+    EVENT_CONNECTED
+    EVENT_DISCONNECTED
+    EVENT_REFUSED
+    EVENT_CONNECT_FAILED
+    EVENT_ACCEPT_FAILED
+    EVENT_STOPPED
+
+cdef struct Event:
+    EventKind kind
+    int side
+    int endpoint
+    int reason                  # Reason, of connection.pxd
+    char[PEER_TEXT_BYTES] peer
+    uint8_t[256] routing_id
+    uint32_t routing_id_bytes
+    int socket_type
+    uint64_t size
+    uint64_t limit
+
+cdef struct Mailbox:            # owned by the Relay object; outlives the thread
+    pthread_mutex_t lock
+    pthread_cond_t changed      # an event came, a snapshot was served, the relay ended
+    Command[COMMAND_CAPACITY] commands
+    uint32_t command_count
+    Event* events               # ring of EVENT_CAPACITY
+    uint64_t events_put
+    uint64_t events_got
+    uint64_t snapshots_asked
+    uint64_t snapshots_served
+    uint64_t* snapshot          # counters, then gauges
+    uint32_t snapshot_count
+    bint has_ended
+
+# 0, or -1: no memory.
+cdef int mailbox_open(Mailbox* mailbox, uint32_t snapshot_count) noexcept nogil
+cdef void mailbox_close(Mailbox* mailbox) noexcept nogil
+
+# Python's side. Waits are bounded (ms) and made without the GIL.
+# mailbox_post: 0, or -1 when COMMAND_CAPACITY commands wait. The caller wakes the poller.
+cdef int mailbox_post(Mailbox* mailbox, const Command* command) noexcept nogil
+cdef int mailbox_await_event(Mailbox* mailbox, Event* event, int64_t timeout_ms) noexcept nogil     # 1 filled, 0 time-out
+cdef uint64_t mailbox_ask_snapshot(Mailbox* mailbox) noexcept nogil                                  # its number; then wake
+cdef int mailbox_await_snapshot(Mailbox* mailbox, uint64_t number, uint64_t* values, int64_t timeout_ms) noexcept nogil
+cdef bint mailbox_await_end(Mailbox* mailbox, int64_t timeout_ms) noexcept nogil
+
+# The relay's side. mailbox_put: False when the ring is full and the event is lost.
+cdef bint mailbox_take(Mailbox* mailbox, Command* command) noexcept nogil
+cdef bint mailbox_put(Mailbox* mailbox, const Event* event) noexcept nogil
+cdef uint64_t mailbox_wants_snapshot(Mailbox* mailbox) noexcept nogil                                # its number, or 0
+cdef void mailbox_serve_snapshot(Mailbox* mailbox, uint64_t number, const uint64_t* values) noexcept nogil
+cdef void mailbox_end(Mailbox* mailbox) noexcept nogil

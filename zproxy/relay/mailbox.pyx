@@ -1,0 +1,175 @@
+"""Mailbox: between Python and the relay thread; see mailbox.pxd for the contract."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memmove
+
+cdef extern from "<time.h>" nogil:
+    enum: CLOCK_MONOTONIC
+    ctypedef int clockid_t
+    cdef struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(clockid_t clock, timespec* now)
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_condattr_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t* lock, void* attributes)
+    int pthread_mutex_destroy(pthread_mutex_t* lock)
+    int pthread_mutex_lock(pthread_mutex_t* lock)
+    int pthread_mutex_unlock(pthread_mutex_t* lock)
+    int pthread_condattr_init(pthread_condattr_t* attributes)
+    int pthread_condattr_setclock(pthread_condattr_t* attributes, clockid_t clock)
+    int pthread_condattr_destroy(pthread_condattr_t* attributes)
+    int pthread_cond_init(pthread_cond_t* condition, pthread_condattr_t* attributes)
+    int pthread_cond_destroy(pthread_cond_t* condition)
+    int pthread_cond_broadcast(pthread_cond_t* condition)
+    int pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* lock, const timespec* until)
+
+
+cdef int mailbox_open(Mailbox* mailbox, uint32_t snapshot_count) noexcept nogil:
+    cdef pthread_condattr_t attributes
+    mailbox.events = <Event*>calloc(EVENT_CAPACITY, sizeof(Event))
+    mailbox.snapshot = <uint64_t*>calloc(snapshot_count, sizeof(uint64_t))
+    mailbox.snapshot_count = snapshot_count
+    if mailbox.events == NULL or mailbox.snapshot == NULL:
+        free(mailbox.events)
+        free(mailbox.snapshot)
+        mailbox.events = NULL
+        return -1
+    pthread_mutex_init(&mailbox.lock, NULL)
+    pthread_condattr_init(&attributes)
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+    pthread_cond_init(&mailbox.changed, &attributes)
+    pthread_condattr_destroy(&attributes)
+    return 0
+
+
+cdef void mailbox_close(Mailbox* mailbox) noexcept nogil:
+    if mailbox.events == NULL:
+        return
+    pthread_cond_destroy(&mailbox.changed)
+    pthread_mutex_destroy(&mailbox.lock)
+    free(mailbox.events)
+    free(mailbox.snapshot)
+    mailbox.events = NULL
+
+
+cdef timespec until_after(int64_t timeout_ms) noexcept nogil:
+    cdef timespec until
+    clock_gettime(CLOCK_MONOTONIC, &until)
+    until.tv_sec += timeout_ms // 1000
+    until.tv_nsec += (timeout_ms % 1000) * 1000000
+    if until.tv_nsec >= 1000000000:
+        until.tv_sec += 1
+        until.tv_nsec -= 1000000000
+    return until
+
+
+cdef int mailbox_post(Mailbox* mailbox, const Command* command) noexcept nogil:
+    cdef int code = -1
+    pthread_mutex_lock(&mailbox.lock)
+    if mailbox.command_count < COMMAND_CAPACITY:
+        memcpy(&mailbox.commands[mailbox.command_count], command, sizeof(Command))
+        mailbox.command_count += 1
+        code = 0
+    pthread_mutex_unlock(&mailbox.lock)
+    return code
+
+
+cdef int mailbox_await_event(Mailbox* mailbox, Event* event, int64_t timeout_ms) noexcept nogil:
+    cdef timespec until = until_after(timeout_ms)
+    cdef int filled = 0
+    pthread_mutex_lock(&mailbox.lock)
+    while mailbox.events_put == mailbox.events_got and timeout_ms > 0 and not mailbox.has_ended:
+        if pthread_cond_timedwait(&mailbox.changed, &mailbox.lock, &until) != 0:
+            break
+    if mailbox.events_put != mailbox.events_got:
+        memcpy(event, &mailbox.events[mailbox.events_got % EVENT_CAPACITY], sizeof(Event))
+        mailbox.events_got += 1
+        filled = 1
+    pthread_mutex_unlock(&mailbox.lock)
+    return filled
+
+
+cdef uint64_t mailbox_ask_snapshot(Mailbox* mailbox) noexcept nogil:
+    cdef uint64_t number
+    pthread_mutex_lock(&mailbox.lock)
+    mailbox.snapshots_asked += 1
+    number = mailbox.snapshots_asked
+    pthread_mutex_unlock(&mailbox.lock)
+    return number
+
+
+cdef int mailbox_await_snapshot(Mailbox* mailbox, uint64_t number, uint64_t* values, int64_t timeout_ms) noexcept nogil:
+    cdef timespec until = until_after(timeout_ms)
+    cdef int filled = 0
+    pthread_mutex_lock(&mailbox.lock)
+    while mailbox.snapshots_served < number and not mailbox.has_ended:
+        if pthread_cond_timedwait(&mailbox.changed, &mailbox.lock, &until) != 0:
+            break
+    if mailbox.snapshots_served >= number or mailbox.has_ended:
+        memcpy(values, mailbox.snapshot, mailbox.snapshot_count * sizeof(uint64_t))
+        filled = 1
+    pthread_mutex_unlock(&mailbox.lock)
+    return filled
+
+
+cdef bint mailbox_await_end(Mailbox* mailbox, int64_t timeout_ms) noexcept nogil:
+    cdef timespec until = until_after(timeout_ms)
+    cdef bint has_ended
+    pthread_mutex_lock(&mailbox.lock)
+    while not mailbox.has_ended:
+        if pthread_cond_timedwait(&mailbox.changed, &mailbox.lock, &until) != 0:
+            break
+    has_ended = mailbox.has_ended
+    pthread_mutex_unlock(&mailbox.lock)
+    return has_ended
+
+
+cdef bint mailbox_take(Mailbox* mailbox, Command* command) noexcept nogil:
+    cdef bint is_taken = False
+    pthread_mutex_lock(&mailbox.lock)
+    if mailbox.command_count:
+        memcpy(command, &mailbox.commands[0], sizeof(Command))
+        mailbox.command_count -= 1
+        memmove(&mailbox.commands[0], &mailbox.commands[1], mailbox.command_count * sizeof(Command))
+        is_taken = True
+    pthread_mutex_unlock(&mailbox.lock)
+    return is_taken
+
+
+cdef bint mailbox_put(Mailbox* mailbox, const Event* event) noexcept nogil:
+    cdef bint has_room
+    pthread_mutex_lock(&mailbox.lock)
+    has_room = mailbox.events_put - mailbox.events_got < EVENT_CAPACITY
+    if has_room:
+        memcpy(&mailbox.events[mailbox.events_put % EVENT_CAPACITY], event, sizeof(Event))
+        mailbox.events_put += 1
+        pthread_cond_broadcast(&mailbox.changed)
+    pthread_mutex_unlock(&mailbox.lock)
+    return has_room
+
+
+cdef uint64_t mailbox_wants_snapshot(Mailbox* mailbox) noexcept nogil:
+    cdef uint64_t number
+    pthread_mutex_lock(&mailbox.lock)
+    number = mailbox.snapshots_asked if mailbox.snapshots_asked > mailbox.snapshots_served else 0
+    pthread_mutex_unlock(&mailbox.lock)
+    return number
+
+
+cdef void mailbox_serve_snapshot(Mailbox* mailbox, uint64_t number, const uint64_t* values) noexcept nogil:
+    pthread_mutex_lock(&mailbox.lock)
+    memcpy(mailbox.snapshot, values, mailbox.snapshot_count * sizeof(uint64_t))
+    mailbox.snapshots_served = number
+    pthread_cond_broadcast(&mailbox.changed)
+    pthread_mutex_unlock(&mailbox.lock)
+
+
+cdef void mailbox_end(Mailbox* mailbox) noexcept nogil:
+    pthread_mutex_lock(&mailbox.lock)
+    mailbox.has_ended = True
+    pthread_cond_broadcast(&mailbox.changed)
+    pthread_mutex_unlock(&mailbox.lock)

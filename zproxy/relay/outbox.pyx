@@ -1,0 +1,188 @@
+"""Outbox: slices one connection still has to write; see outbox.pxd for the contract."""
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from zproxy.relay.block cimport (
+    BLOCK_MEDIUM, BLOCK_SMALL, MEDIUM_BYTES, SLICE_CONTINUES, SLICE_OPEN, SMALL_BYTES, Block, Message, Pool,
+    Slice, block_release, block_take, slice_release, slice_take
+)
+from zproxy.relay.inbox cimport iovec
+from zproxy.relay.zmtp cimport SCAN_MESSAGE, Frame, message_scan
+
+cdef extern from "<sys/socket.h>" nogil:
+    int MSG_NOSIGNAL
+    cdef struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    ssize_t sendmsg(int fd, const msghdr* message, int flags)
+
+
+cdef void outbox_chain(Outbox* outbox, Slice* head, Slice* tail) noexcept nogil:
+    if outbox.tail == NULL:
+        outbox.head = head
+    else:
+        outbox.tail.next = head
+    outbox.tail = tail
+
+
+cdef uint8_t* outbox_open(Outbox* outbox, Pool* pool, size_t count, uint32_t flags) noexcept nogil:
+    cdef Block* block
+    cdef Slice* slice
+    if count > MEDIUM_BYTES:
+        return NULL
+    block = block_take(pool, BLOCK_SMALL if outbox.bytes == 0 and count <= SMALL_BYTES else BLOCK_MEDIUM)
+    if block == NULL:
+        return NULL
+    slice = slice_take(pool, block, 0, <uint32_t>count, flags)
+    block_release(pool, block)
+    if slice == NULL:
+        return NULL
+    block.fill = <uint32_t>count
+    outbox_chain(outbox, slice, slice)
+    outbox.bytes += count
+    return block.bytes
+
+
+cdef void outbox_link(Outbox* outbox, Message* message) noexcept nogil:
+    outbox_chain(outbox, message.head, message.tail)
+    outbox.bytes += message.bytes
+    memset(message, 0, sizeof(Message))
+
+
+# Fills `target` with the slices to write next, up to FLUSH_BYTES; returns the entries.
+cdef int flush_gather(const Outbox* outbox, iovec* target) noexcept nogil:
+    cdef Slice* slice = outbox.head
+    cdef uint32_t skip = outbox.head_written
+    cdef size_t gathered = 0
+    cdef int entries = 0
+    while slice != NULL and entries < FLUSH_SLICES and gathered < FLUSH_BYTES:
+        target[entries].iov_base = slice.block.bytes + slice.offset + skip
+        target[entries].iov_len = min(<size_t>(slice.length - skip), FLUSH_BYTES - gathered)
+        gathered += target[entries].iov_len
+        entries += 1
+        skip = 0
+        slice = slice.next
+    return entries
+
+
+# `count` bytes have left.
+cdef void flush_advance(Outbox* outbox, Pool* pool, size_t count) noexcept nogil:
+    cdef size_t rest
+    outbox.bytes -= count
+    outbox.bytes_written += count
+    while count:
+        rest = outbox.head.length - outbox.head_written
+        if count < rest:
+            outbox.head_written += <uint32_t>count
+            return
+        count -= rest
+        outbox.head = slice_release(pool, outbox.head)
+        outbox.head_written = 0
+    if outbox.head == NULL:
+        outbox.tail = NULL
+
+
+cdef FlushCode outbox_flush(Outbox* outbox, Pool* pool, int fd) noexcept nogil:
+    cdef iovec[FLUSH_SLICES] target
+    cdef msghdr header
+    cdef ssize_t written
+    cdef size_t total = 0
+    memset(&header, 0, sizeof(header))
+    header.msg_iov = target
+    while outbox.bytes:
+        if total >= FLUSH_BYTES:
+            return FLUSH_AGAIN
+        header.msg_iovlen = flush_gather(outbox, target)
+        written = sendmsg(fd, &header, MSG_NOSIGNAL)
+        if written < 0:
+            if errno == EINTR:
+                continue
+            return FLUSH_BLOCKED if errno == EAGAIN else FLUSH_FAILED
+        flush_advance(outbox, pool, <size_t>written)
+        total += written
+    return FLUSH_DONE
+
+
+# Cuts the first `count` bytes off the head slice, which begins at a message.
+cdef void head_cut(Outbox* outbox, Pool* pool, uint32_t count) noexcept nogil:
+    cdef Slice* head = outbox.head
+    outbox.bytes -= count
+    head.offset += count
+    head.length -= count
+    if head.length == 0:
+        outbox.head = slice_release(pool, head)
+        if outbox.head == NULL:
+            outbox.tail = NULL
+
+
+# Drops what is left of a message that was partly written: the rest of the head slice's first message, or the
+# slices that continue it.
+cdef void torn_drop(Outbox* outbox, Pool* pool, uint64_t* torn) noexcept nogil:
+    cdef uint32_t written = outbox.head_written
+    cdef size_t scanned = 0
+    cdef Frame frame
+    cdef Slice* head = outbox.head
+    cdef uint8_t* start
+    outbox.bytes += written             # the head slice counts whole from here on
+    outbox.head_written = 0
+    while written and head != NULL and head.flags & SLICE_OPEN:
+        start = head.block.bytes + head.offset
+        scanned = 0
+        if message_scan(start, head.length, <uint64_t>1 << 62, &scanned, &frame) != SCAN_MESSAGE:
+            break                       # it goes on in the next slice
+        if scanned > written:
+            torn[0] += 1
+            head_cut(outbox, pool, <uint32_t>scanned)
+            return
+        written -= <uint32_t>scanned
+        head_cut(outbox, pool, <uint32_t>scanned)
+        head = outbox.head
+    if written == 0 and (head == NULL or not head.flags & SLICE_CONTINUES):
+        return
+    torn[0] += 1
+    head_cut(outbox, pool, head.length)
+    while outbox.head != NULL and outbox.head.flags & SLICE_CONTINUES:
+        head_cut(outbox, pool, outbox.head.length)
+
+
+cdef int outbox_reclaim(Outbox* outbox, Pool* pool, Message* message, uint64_t* torn) noexcept nogil:
+    cdef Slice* head = outbox.head
+    cdef size_t scanned = 0
+    cdef Frame frame
+    cdef Slice* slice
+    if head != NULL and (outbox.head_written or head.flags & SLICE_CONTINUES):
+        torn_drop(outbox, pool, torn)
+        head = outbox.head
+    if head == NULL:
+        return 0
+    if head.flags & SLICE_OPEN and message_scan(
+        head.block.bytes + head.offset, head.length, <uint64_t>1 << 62, &scanned, &frame
+    ) == SCAN_MESSAGE:
+        slice = slice_take(pool, head.block, head.offset, <uint32_t>scanned, 0)
+        if slice == NULL:
+            return 0
+        message.head = message.tail = slice
+        message.bytes = scanned
+        head_cut(outbox, pool, <uint32_t>scanned)
+        return 1
+    message.head = message.tail = head
+    message.bytes = head.length
+    head.flags &= ~<uint32_t>SLICE_OPEN
+    outbox.head = head.next
+    while outbox.head != NULL and outbox.head.flags & SLICE_CONTINUES:
+        message.tail = outbox.head
+        message.bytes += outbox.head.length
+        outbox.head = outbox.head.next
+    message.tail.next = NULL
+    outbox.bytes -= message.bytes
+    if outbox.head == NULL:
+        outbox.tail = NULL
+    return 1
+
+
+cdef void outbox_clear(Outbox* outbox, Pool* pool) noexcept nogil:
+    while outbox.head != NULL:
+        outbox.head = slice_release(pool, outbox.head)
+    memset(outbox, 0, sizeof(Outbox))

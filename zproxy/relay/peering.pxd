@@ -1,0 +1,55 @@
+"""Peering: the conversation with one peer that is not messages: greeting, READY, routing id, PING, refusal.
+
+Called by the turn with what the inbox found. Answers with a verdict; the turn acts on it.
+
+    A refusal that an operator can undo (limits, a name in use) is silent: a libzmq peer tries again.
+    One that cannot become right on this connection gets ERROR: a libzmq peer stays away.
+"""
+
+from libc.stdint cimport uint8_t, uint64_t
+
+from zproxy.relay.connection cimport Connection, Reason
+from zproxy.relay.hub cimport Hub
+
+cdef enum Verdict:
+    PEER_GOES_ON                # nothing for the turn to do
+    PEER_IS_READY               # the handshake is done: it may be given work
+    PEER_IS_OVER                # refused, rejected or doomed: its bytes are of no more use
+
+cdef enum:
+    CHALLENGE_MS = 2000         # the holder of a routing id has this long to show life
+    REFUSED_STEP_MS = 250       # silence lasts 4 to 7 of these: 1 s and jitter
+    REFUSED_STEPS_MIN = 4
+    UNHEARD_MESSAGES_MAX = 500  # sent since its last byte: a libzmq worker at its high-water mark answers no PING
+    HEARTBEATS_MISSED_MAX = 3
+
+# The stream is there: our whole greeting goes out.
+cdef void peering_greet(Hub* hub, Connection* connection) noexcept nogil
+
+# GREETING: judges what is in the inbox's window. Answers our READY, for a frontend only when theirs is there and
+# its routing id settled: no message can come before.
+cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil
+
+# A command came, in whatever state.
+cdef Verdict peering_command(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil
+
+# The name's former holder is gone: the newcomer that waited longest has it, if one waits. NULL: none.
+cdef Connection* peering_inherit(Hub* hub, const Connection* holder) noexcept nogil
+
+# The holder showed life: those who wait for its name are refused.
+cdef void peering_holder_lives(Hub* hub, Connection* holder) noexcept nogil
+
+# TIMER_CHALLENGE is due: the holder was silent and is fenced, or cannot be asked and keeps its name.
+cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil
+
+# TIMER_HEARTBEAT is due: PING, wait on, or doom.
+cdef void peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil
+
+# Silent refusal: unread, closed after a while.
+cdef void peering_refuse(Hub* hub, Connection* connection, Reason reason) noexcept nogil
+
+# ERROR, then close. `size`: bytes involved, for the log.
+cdef void peering_reject(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil
+
+# TIMER_REFUSED is due.
+cdef void peering_refused_over(Hub* hub, Connection* connection) noexcept nogil

@@ -1,0 +1,328 @@
+"""Peering: the conversation with one peer that is not messages; see peering.pxd for the contract."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from zproxy.counters cimport (
+    CLOSED_HEARTBEAT, CLOSED_FENCED, CLOSED_MALFORMED, CLOSED_PEER_ERROR, CLOSED_TOO_LARGE, PINGS_IN, PINGS_OUT,
+    PONGS_IN, REFUSED_LIMIT, REFUSED_MALFORMED, REFUSED_MECHANISM, REFUSED_NAME_IN_USE, REFUSED_ROUTING_ID,
+    REFUSED_SOCKET_TYPE, REFUSED_VERSION, counter_add
+)
+from zproxy.relay.connection cimport (
+    GREETING, HANDSHAKE, LIST_READ, READY, REASON_FENCED, REASON_HEARTBEAT, REASON_LIMIT,
+    REASON_MALFORMED, REASON_MECHANISM, REASON_NAME_IN_USE, REASON_NO_MEMORY, REASON_NONE, REASON_PEER_ERROR,
+    REASON_ROUTING_ID, REASON_SOCKET_TYPE, REASON_TOO_LARGE, REASON_VERSION, REFUSED, REJECTED, SIDE_BACKEND,
+    SIDE_FRONTEND, TIMER_CHALLENGE, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, WAITING,
+    Connection, Reason, list_append, list_remove
+)
+from zproxy.relay.handshake cimport (
+    GREETING_BYTES, GREETING_GARBAGE, GREETING_MECHANISM, GREETING_NEED, GREETING_VERSION, HANDSHAKE_REPLY_MAX,
+    SIGNATURE_BYTES, SOCKET_DEALER, SOCKET_REP, SOCKET_REQ, SOCKET_ROUTER, GreetingCode, Ready, SocketType,
+    error_write, greeting_read, greeting_write, ping_write, pong_write, ready_read, ready_write
+)
+from zproxy.relay.hub cimport REFUSED_HELD_MAX, Hub, hub_doom, hub_enter, hub_random, hub_refused, hub_tell, hub_want_flush
+from zproxy.relay.inbox cimport inbox_has_more, inbox_take
+from zproxy.relay.mailbox cimport EVENT_CONNECTED, EVENT_REFUSED
+from zproxy.relay.outbox cimport outbox_room
+from zproxy.relay.routes cimport ROUTE_NONE, routes_add, routes_find
+from zproxy.relay.timer cimport Timer, timer_arm, timer_disarm
+from zproxy.relay.zmtp cimport FRAME_MORE, command_is, short_frame_write
+
+
+cdef void arm(Hub* hub, Connection* connection, int kind) noexcept nogil:
+    timer_arm(&hub.timers[kind], &connection.timers[kind], hub.now_ms)
+
+
+cdef void disarm(Hub* hub, Connection* connection, int kind) noexcept nogil:
+    timer_disarm(&hub.timers[kind], &connection.timers[kind])
+
+
+# Queues a frame of our own; False: no memory, and the connection is doomed.
+cdef bint say(Hub* hub, Connection* connection, const uint8_t* frame, size_t count) noexcept nogil:
+    cdef uint8_t* target = outbox_room(&connection.outbox, &hub.pool, count)
+    if target == NULL:
+        hub_doom(hub, connection, REASON_NO_MEMORY, 0)
+        return False
+    memcpy(target, frame, count)
+    hub_want_flush(hub, connection)
+    return True
+
+
+cdef bint say_ready(Hub* hub, Connection* connection) noexcept nogil:
+    cdef uint8_t[HANDSHAKE_REPLY_MAX] frame
+    return say(hub, connection, frame, ready_write(frame, connection.side == SIDE_FRONTEND))
+
+
+cdef bint say_ping(Hub* hub, Connection* connection) noexcept nogil:
+    cdef uint8_t[HANDSHAKE_REPLY_MAX] frame
+    connection.pinged_ms = hub.now_ms
+    counter_add(&hub.counters, PINGS_OUT, 1)
+    return say(hub, connection, frame, ping_write(frame))
+
+
+cdef int refusal_counter(Reason reason, bint was_ready) noexcept nogil:
+    if reason == REASON_TOO_LARGE:
+        return CLOSED_TOO_LARGE
+    if reason == REASON_MALFORMED:
+        return CLOSED_MALFORMED if was_ready else REFUSED_MALFORMED
+    if reason == REASON_SOCKET_TYPE:
+        return REFUSED_SOCKET_TYPE
+    if reason == REASON_MECHANISM:
+        return REFUSED_MECHANISM
+    if reason == REASON_VERSION:
+        return REFUSED_VERSION
+    if reason == REASON_ROUTING_ID:
+        return REFUSED_ROUTING_ID
+    if reason == REASON_LIMIT:
+        return REFUSED_LIMIT
+    return REFUSED_NAME_IN_USE
+
+
+# Counts and tells a refusal, and takes the peer out of everything but its own end.
+cdef void refusal_begin(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil:
+    cdef uint64_t limit = hub.settings.max_message_bytes if reason == REASON_TOO_LARGE else 0
+    counter_add(&hub.counters, refusal_counter(reason, connection.state == READY), 1)
+    connection.reason = reason
+    connection.reason_size = size
+    hub_tell(hub, EVENT_REFUSED, connection, reason, size, limit)
+    disarm(hub, connection, TIMER_HANDSHAKE)
+    disarm(hub, connection, TIMER_CHALLENGE)
+    disarm(hub, connection, TIMER_HEARTBEAT)
+    disarm(hub, connection, TIMER_STALL)
+    list_remove(&hub.lists[<int>LIST_READ], connection, LIST_READ)
+
+
+cdef void peering_refuse(Hub* hub, Connection* connection, Reason reason) noexcept nogil:
+    cdef uint32_t oldest
+    refusal_begin(hub, connection, reason, 0)
+    hub_enter(hub, connection, REFUSED)
+    connection.refused_steps = REFUSED_STEPS_MIN + <uint32_t>(hub_random(hub) & 3)
+    arm(hub, connection, TIMER_REFUSED)
+    if hub_refused(hub) > REFUSED_HELD_MAX:
+        oldest = hub.timers[<int>TIMER_REFUSED].first.slot
+        hub_doom(hub, hub.table[oldest], REASON_NONE, 0)
+
+
+cdef void peering_reject(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil:
+    cdef uint8_t[HANDSHAKE_REPLY_MAX] frame
+    cdef size_t count
+    if reason == REASON_TOO_LARGE:
+        count = error_write(frame, b"message above the limit", 23)
+    elif reason == REASON_SOCKET_TYPE:
+        count = error_write(frame, b"socket type does not fit", 24)
+    elif reason == REASON_MECHANISM:
+        count = error_write(frame, b"security mechanism not offered here", 35)
+    elif reason == REASON_ROUTING_ID:
+        count = error_write(frame, b"routing id begins with a zero byte", 34)
+    else:
+        count = error_write(frame, b"malformed", 9)
+    refusal_begin(hub, connection, reason, size)
+    if say(hub, connection, frame, count):
+        hub_enter(hub, connection, REJECTED)
+        connection.refused_steps = REFUSED_STEPS_MIN
+        arm(hub, connection, TIMER_REFUSED)
+
+
+cdef void peering_refused_over(Hub* hub, Connection* connection) noexcept nogil:
+    connection.refused_steps -= 1
+    if connection.refused_steps == 0:
+        hub_doom(hub, connection, connection.reason, 0)
+        return
+    arm(hub, connection, TIMER_REFUSED)
+
+
+cdef void peering_greet(Hub* hub, Connection* connection) noexcept nogil:
+    cdef uint8_t[GREETING_BYTES] greeting
+    greeting_write(greeting)
+    connection.may_write = True
+    hub_enter(hub, connection, GREETING)
+    say(hub, connection, greeting, GREETING_BYTES)
+
+
+cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil:
+    cdef const uint8_t* bytes = NULL
+    cdef size_t count = 0
+    cdef bint is_whole = inbox_take(&connection.inbox, &hub.pool, GREETING_BYTES, &bytes, &count)
+    cdef GreetingCode code = greeting_read(bytes, count)
+    if code == GREETING_NEED:
+        return PEER_GOES_ON
+    if code == GREETING_GARBAGE or code == GREETING_VERSION:
+        refusal_begin(hub, connection, REASON_VERSION if code == GREETING_VERSION else REASON_MALFORMED, 0)
+        hub_doom(hub, connection, connection.reason, 0)
+        return PEER_IS_OVER
+    if code == GREETING_MECHANISM:
+        peering_reject(hub, connection, REASON_MECHANISM, 0)
+        return PEER_IS_OVER
+    connection.can_ping = bytes[SIGNATURE_BYTES] > 3 or bytes[SIGNATURE_BYTES + 1] >= 1
+    hub_enter(hub, connection, HANDSHAKE)
+    if connection.side == SIDE_BACKEND and not say_ready(hub, connection):
+        return PEER_IS_OVER
+    return PEER_GOES_ON if is_whole else PEER_IS_OVER
+
+
+cdef bint socket_type_fits(const Connection* connection, SocketType socket_type) noexcept nogil:
+    if connection.side == SIDE_FRONTEND:
+        return socket_type in (SOCKET_REQ, SOCKET_DEALER, SOCKET_ROUTER)
+    return socket_type in (SOCKET_REP, SOCKET_DEALER, SOCKET_ROUTER)
+
+
+# Five bytes, the first zero, as libzmq generates them: no peer may choose one like it.
+cdef void routing_id_generate(Hub* hub, Connection* connection) noexcept nogil:
+    cdef uint32_t number
+    connection.routing_id_bytes = 5
+    connection.routing_id[0] = 0
+    while True:
+        number = <uint32_t>hub_random(hub)
+        memcpy(connection.routing_id + 1, &number, sizeof(number))
+        if routes_find(&hub.routes, connection.routing_id, 5) == <uint32_t>ROUTE_NONE:
+            return
+
+
+# The routing id is this connection's; messages may pass.
+cdef Verdict peer_admit(Hub* hub, Connection* connection) noexcept nogil:
+    if connection.side == SIDE_FRONTEND:
+        if routes_add(&hub.routes, connection.routing_id, connection.routing_id_bytes, connection.slot) != 0:
+            hub_doom(hub, connection, REASON_NO_MEMORY, 0)
+            return PEER_IS_OVER
+        connection.routing_frame_bytes = <uint32_t>short_frame_write(
+            connection.routing_frame, FRAME_MORE, connection.routing_id, connection.routing_id_bytes
+        )
+        if not say_ready(hub, connection):
+            return PEER_IS_OVER
+    disarm(hub, connection, TIMER_HANDSHAKE)
+    disarm(hub, connection, TIMER_CHALLENGE)
+    hub_enter(hub, connection, READY)
+    if hub.settings.heartbeat_ms and connection.can_ping:
+        arm(hub, connection, TIMER_HEARTBEAT)
+    hub_tell(hub, EVENT_CONNECTED, connection, REASON_NONE, 0, 0)
+    return PEER_IS_READY
+
+
+# Somebody holds the newcomer's name: its socket is drained and it is asked for a sign of life at once.
+cdef Verdict holder_challenge(Hub* hub, Connection* newcomer, Connection* holder) noexcept nogil:
+    hub_enter(hub, newcomer, WAITING)
+    disarm(hub, newcomer, TIMER_HANDSHAKE)
+    arm(hub, newcomer, TIMER_CHALLENGE)
+    list_append(&hub.lists[<int>LIST_READ], holder, LIST_READ)     # what it sent already is life, its end too
+    if not holder.is_challenged and holder.can_ping:
+        say_ping(hub, holder)
+    holder.is_challenged = True
+    return PEER_GOES_ON
+
+
+cdef Verdict ready_take(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
+    cdef Ready ready
+    cdef uint32_t holder
+    if not ready_read(body, count, &ready):
+        peering_reject(hub, connection, REASON_MALFORMED, 0)
+        return PEER_IS_OVER
+    connection.socket_type = ready.socket_type
+    if not socket_type_fits(connection, ready.socket_type):
+        peering_reject(hub, connection, REASON_SOCKET_TYPE, 0)
+        return PEER_IS_OVER
+    connection.routing_id_bytes = ready.routing_id_bytes
+    memcpy(connection.routing_id, ready.routing_id, ready.routing_id_bytes)
+    if connection.side == SIDE_BACKEND:
+        return peer_admit(hub, connection)
+    if ready.routing_id_bytes == 0:
+        routing_id_generate(hub, connection)
+        return peer_admit(hub, connection)
+    if connection.routing_id[0] == 0:
+        peering_reject(hub, connection, REASON_ROUTING_ID, 0)
+        return PEER_IS_OVER
+    holder = routes_find(&hub.routes, connection.routing_id, connection.routing_id_bytes)
+    if holder == <uint32_t>ROUTE_NONE:
+        return peer_admit(hub, connection)
+    if inbox_has_more(&connection.inbox):
+        peering_refuse(hub, connection, REASON_NAME_IN_USE)     # it speaks on without our READY: nowhere to keep that
+        return PEER_IS_OVER
+    return holder_challenge(hub, connection, hub.table[holder])
+
+
+cdef bint shares_name(const Connection* one, const Connection* other) noexcept nogil:
+    return one.routing_id_bytes == other.routing_id_bytes and memcmp(
+        one.routing_id, other.routing_id, one.routing_id_bytes
+    ) == 0
+
+
+# The newcomer that has waited longest for the holder's name, or NULL.
+cdef Connection* newcomer_first(Hub* hub, const Connection* holder) noexcept nogil:
+    cdef Timer* timer = hub.timers[<int>TIMER_CHALLENGE].first
+    cdef Connection* newcomer
+    while timer != NULL:
+        newcomer = hub.table[timer.slot]
+        if shares_name(newcomer, holder):
+            return newcomer
+        timer = timer.after
+    return NULL
+
+
+cdef Connection* peering_inherit(Hub* hub, const Connection* holder) noexcept nogil:
+    cdef Connection* newcomer = newcomer_first(hub, holder)
+    if newcomer == NULL or peer_admit(hub, newcomer) != PEER_IS_READY:
+        return NULL
+    list_append(&hub.lists[<int>LIST_READ], newcomer, LIST_READ)
+    return newcomer
+
+
+cdef void peering_holder_lives(Hub* hub, Connection* holder) noexcept nogil:
+    cdef Connection* newcomer = newcomer_first(hub, holder)
+    holder.is_challenged = False
+    while newcomer != NULL:
+        peering_refuse(hub, newcomer, REASON_NAME_IN_USE)
+        newcomer = newcomer_first(hub, holder)
+
+
+cdef bint may_be_busy(const Connection* connection) noexcept nogil:
+    return connection.outbox.bytes != 0 or connection.unheard_messages > UNHEARD_MESSAGES_MAX
+
+
+cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil:
+    cdef uint32_t slot = routes_find(&hub.routes, newcomer.routing_id, newcomer.routing_id_bytes)
+    cdef Connection* holder
+    arm(hub, newcomer, TIMER_CHALLENGE)     # until the holder is buried, or the newcomer refused
+    if slot == <uint32_t>ROUTE_NONE:
+        return
+    holder = hub.table[slot]
+    if holder.can_ping and not may_be_busy(holder):
+        counter_add(&hub.counters, CLOSED_FENCED, 1)
+        hub_doom(hub, holder, REASON_FENCED, 0)
+        return
+    peering_holder_lives(hub, holder)
+
+
+cdef void peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil:
+    cdef int64_t silence_ms = hub.now_ms - connection.heard_ms
+    arm(hub, connection, TIMER_HEARTBEAT)
+    if silence_ms < hub.settings.heartbeat_ms or may_be_busy(connection):
+        return
+    if connection.pinged_ms and silence_ms >= HEARTBEATS_MISSED_MAX * hub.settings.heartbeat_ms:
+        counter_add(&hub.counters, CLOSED_HEARTBEAT, 1)
+        hub_doom(hub, connection, REASON_HEARTBEAT, 0)
+        return
+    say_ping(hub, connection)
+
+
+cdef Verdict ping_take(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
+    cdef uint8_t[HANDSHAKE_REPLY_MAX] frame
+    cdef size_t frame_bytes = pong_write(frame, body, count)
+    if frame_bytes == 0:
+        peering_reject(hub, connection, REASON_MALFORMED, 0)
+        return PEER_IS_OVER
+    counter_add(&hub.counters, PINGS_IN, 1)
+    connection.can_ping = True
+    return PEER_GOES_ON if say(hub, connection, frame, frame_bytes) else PEER_IS_OVER
+
+
+cdef Verdict peering_command(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
+    if command_is(body, count, b"ERROR", 5):
+        counter_add(&hub.counters, CLOSED_PEER_ERROR, 1)
+        hub_doom(hub, connection, REASON_PEER_ERROR, 0)
+        return PEER_IS_OVER
+    if connection.state == HANDSHAKE:
+        return ready_take(hub, connection, body, count)
+    if command_is(body, count, b"PING", 4):
+        return ping_take(hub, connection, body, count)
+    if command_is(body, count, b"PONG", 4):
+        counter_add(&hub.counters, PONGS_IN, 1)
+    return PEER_GOES_ON         # SUBSCRIBE and the like mean nothing here; RFC 37 lets unknown commands pass
