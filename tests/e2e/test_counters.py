@@ -1,0 +1,134 @@
+"""zproxy counts what it does; every message is accounted for exactly once, in every snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import zmq
+from support.peers import EchoWorkers, Peers
+from support.proxies import HostedProxy, assert_books_balance
+from support.zmtp_peer import ZmtpPeer
+
+Host = Callable[..., HostedProxy]
+Connect = Callable[..., ZmtpPeer]
+
+MIB = 1 << 20
+
+
+def test_messages_are_counted_on_their_way(hosted: Host, peers: Peers) -> None:
+    proxy = hosted()
+    client = peers.connect(zmq.DEALER, proxy.frontend, routing_id=b"node")
+    with EchoWorkers(proxy.backend):
+        for _ in range(100):
+            client.send(b"0123456789")
+        for _ in range(100):
+            client.recv()
+        stats = proxy.stats()
+    assert [stats[name] for name in ("requests_in", "requests_out", "replies_in", "replies_out")] == [100] * 4
+    wire, with_routing_id = 100 * (2 + 10), 100 * (2 + 10 + 2 + len(b"node"))
+    assert (stats["requests_in_bytes"], stats["replies_out_bytes"]) == (wire, wire)
+    assert (stats["requests_out_bytes"], stats["replies_in_bytes"]) == (with_routing_id, with_routing_id)
+
+
+def test_the_books_balance_in_every_snapshot_under_load(hosted: Host, peers: Peers) -> None:
+    proxy = hosted()
+    clients = [peers.connect(zmq.DEALER, proxy.frontend) for _ in range(8)]
+    with EchoWorkers(proxy.backend, count=2):
+        for number in range(400):
+            for client in clients:
+                client.send(b"%d" % number)
+            if number % 20 == 0:
+                assert_books_balance(proxy.stats())
+        for client in clients:
+            for _ in range(400):
+                client.recv()
+    stats = proxy.stats()
+    assert stats["requests_in"] == stats["replies_out"] == 8 * 400
+
+
+def test_connections_are_counted_as_they_come_and_go(hosted: Host, peers: Peers) -> None:
+    proxy = hosted()
+    clients = [peers.connect(zmq.DEALER, proxy.frontend) for _ in range(3)]
+    worker = peers.connect(zmq.DEALER, proxy.backend)
+    proxy.wait_for("frontend_connections", 3)
+    assert proxy.wait_for("backend_connections", 1)["connections_accepted"] == 4
+    for opened in (*clients, worker):
+        opened.close()
+    stats = proxy.wait_for("connections_closed", 4)
+    assert (stats["frontend_connections"], stats["backend_connections"]) == (0, 0)
+
+
+def test_requests_that_wait_for_a_worker_are_counted_while_they_wait(hosted: Host, peers: Peers) -> None:
+    proxy = hosted()
+    client = peers.connect(zmq.DEALER, proxy.frontend)
+    for _ in range(10):
+        client.send(bytes(1000))
+    assert proxy.wait_for("waiting_requests", 10)["waiting_bytes"] >= 10 * 1000
+    worker = peers.connect(zmq.DEALER, proxy.backend)
+    for _ in range(10):
+        worker.recv_multipart()
+    stats = proxy.stats()
+    assert (stats["waiting_requests"], stats["waiting_bytes"]) == (0, 0)
+
+
+def test_a_reply_for_a_client_that_has_gone_is_dropped_and_counted(hosted: Host, peers: Peers) -> None:
+    proxy = hosted()
+    worker = peers.connect(zmq.DEALER, proxy.backend)
+    client = peers.connect(zmq.DEALER, proxy.frontend, routing_id=b"gone")
+    client.send(b"and leaves")
+    worker.recv_multipart()
+    client.close()
+    proxy.wait_for("connections_closed")
+    worker.send_multipart([b"gone", b"answer"])
+    worker.send_multipart([b"never known", b"answer"])
+    assert proxy.wait_for("dropped_client_gone", 2)["replies_out"] == 0
+
+
+@pytest.mark.parametrize("reply", [[b""], [b"", b"x"], [b"no second frame"], [bytes(256), b"x"]])
+def test_a_reply_without_an_address_is_dropped_and_counted(hosted: Host, peers: Peers, reply: list[bytes]) -> None:
+    proxy = hosted()
+    worker = peers.connect(zmq.DEALER, proxy.backend)
+    client = peers.connect(zmq.REQ, proxy.frontend)
+    worker.send_multipart(reply)
+    client.send(b"hello")
+    worker.send_multipart(worker.recv_multipart())
+    assert client.recv() == b"hello"
+    stats = proxy.stats()
+    assert stats["dropped_unroutable"] + stats["dropped_client_gone"] == 1
+    assert stats["replies_out"] == 1
+
+
+def test_requests_for_a_worker_that_left_unread_go_to_another_or_are_counted(
+    hosted: Host, peers: Peers, raw_peer: Connect
+) -> None:
+    proxy = hosted()
+    unread = raw_peer(proxy.backend, receive_buffer_bytes=4096)
+    unread.handshake("DEALER")
+    proxy.wait_for("backend_connections")
+    client = peers.connect(zmq.DEALER, proxy.frontend)
+    for number in range(64):
+        client.send_multipart([b"%d" % number, bytes(MIB)])
+    proxy.wait_for("requests_in", 16)
+    unread.reset()
+    proxy.wait_for("connections_closed")
+    worker = peers.connect(zmq.DEALER, proxy.backend)
+    last = -1
+    while last != 63:
+        last = int(worker.recv_multipart()[1])
+    stats = proxy.stats()
+    assert stats["requests_in"] == 64
+    assert stats["requests_rerouted"] + stats["requests_lost"] >= 1
+    assert stats["requests_out"] == 64 + stats["requests_rerouted"]
+
+
+def test_memory_is_given_back_when_all_is_delivered(hosted: Host, peers: Peers) -> None:
+    proxy = hosted()
+    client = peers.connect(zmq.DEALER, proxy.frontend)
+    for _ in range(8):
+        client.send(bytes(2 * MIB))
+    assert proxy.wait_for("waiting_requests", 8)["memory_bytes"] >= 16 * MIB
+    with EchoWorkers(proxy.backend):
+        for _ in range(8):
+            client.recv()
+    assert proxy.stats()["memory_bytes"] < MIB

@@ -1,0 +1,56 @@
+"""Row 20: no descriptors left. The proxy lives, says so, does not spin, serves those it has, and recovers."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+
+import zmq
+from support.peers import EchoWorkers, Peers
+from support.procfs import cpu_share, descriptor_count
+from support.proxies import HostedProxy
+from support.waiting import wait_until
+from support.zmtp_peer import ZmtpPeer, greeting, ready
+
+Host = Callable[..., HostedProxy]
+Connect = Callable[..., ZmtpPeer]
+
+DESCRIPTORS = 64
+
+
+def test_without_descriptors_the_proxy_serves_those_it_has_and_recovers(
+    hosted: Host, peers: Peers, raw_peer: Connect
+) -> None:
+    proxy = hosted()
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+    client = peers.connect(zmq.REQ, proxy.frontend)
+    with EchoWorkers(proxy.backend):
+        client.send(b"before")
+        assert client.recv() == b"before"
+        crowd = [raw_peer(proxy.frontend) for _ in range(2 * DESCRIPTORS)]
+        for peer in crowd:
+            peer.send(greeting() + ready("DEALER"))
+        stats = proxy.wait_for("accept_failures")
+        assert stats["frontend_connections"] < DESCRIPTORS
+        assert descriptor_count(proxy.pid) <= DESCRIPTORS
+        assert cpu_share(proxy.pid, 0.5) < 0.2
+        client.send(b"during")
+        assert client.recv() == b"during"
+        for peer in crowd:
+            peer.close()
+        wait_until(lambda: proxy.stats()["frontend_connections"] == 1, "the crowd has gone")
+        newcomer = peers.connect(zmq.REQ, proxy.frontend)
+        newcomer.send(b"after")
+        assert newcomer.recv() == b"after"
+
+
+def test_connections_that_come_and_go_leave_no_descriptor_behind(hosted: Host, raw_peer: Connect) -> None:
+    proxy = hosted()
+    proxy.stats()
+    before = descriptor_count(proxy.pid)
+    for number in range(300):
+        peer = raw_peer(proxy.frontend if number % 2 else proxy.backend)
+        peer.send(greeting() + ready("ROUTER") if number % 3 else greeting()[:20])
+        peer.close()
+    proxy.wait_for("connections_closed", 300)
+    assert descriptor_count(proxy.pid) == before

@@ -1,0 +1,122 @@
+"""Row 19: garbage at the port, old ZMTP, and a crowd that never finishes its handshake. Good peers are served."""
+
+from __future__ import annotations
+
+import random
+import resource
+from collections.abc import Callable
+
+import pytest
+import zmq
+from support.peers import EchoWorkers, Peers
+from support.procfs import cpu_share, rss_bytes
+from support.proxies import HostedProxy
+from support.relays import BareRelay
+from support.waiting import wait_until
+from support.zmtp_peer import ZmtpPeer, frame, greeting, ready
+
+Host = Callable[..., HostedProxy]
+Connect = Callable[..., ZmtpPeer]
+
+CROWD = 1000
+HANDSHAKE_MS = 1500
+
+
+def assert_served(frontend: str, backend: str, peers: Peers) -> None:
+    """Newcomers on both sides exchange a message."""
+    worker = peers.connect(zmq.REP, backend)
+    client = peers.connect(zmq.REQ, frontend)
+    client.send(b"hello")
+    worker.send(worker.recv())
+    assert client.recv() == b"hello"
+    worker.close()
+    client.close()
+
+
+@pytest.mark.parametrize("side", ["frontend", "backend"])
+def test_random_bytes_harm_nobody(hosted: Host, peers: Peers, raw_peer: Connect, side: str) -> None:
+    proxy = hosted()
+    source = random.Random(19)
+    for _ in range(200):
+        peer = raw_peer(getattr(proxy, side))
+        peer.send_what_fits(source.randbytes(source.randrange(1, 2000)))
+        peer.close()
+    proxy.wait_for("connections_closed", 200)
+    assert_served(proxy.frontend, proxy.backend, peers)
+
+
+def test_random_bytes_after_a_good_handshake_harm_nobody(hosted: Host, peers: Peers, raw_peer: Connect) -> None:
+    proxy = hosted(max_message=1 << 20)
+    source = random.Random(20)
+    for _ in range(200):
+        peer = raw_peer(proxy.frontend)
+        peer.send_what_fits(greeting() + ready("DEALER") + source.randbytes(source.randrange(1, 2000)))
+        peer.close()
+    stats = proxy.wait_for("connections_closed", 200)
+    assert stats["closed_malformed"] + stats["closed_too_large"] > 0
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        b"\x08\x00",
+        b"\x80\x05hello",
+        b"\x05\x01x",  # a command that has more
+        b"\x06" + b"\xff" * 8,
+        frame(b"\x05READY", command=True),
+        frame(b"", command=True),
+        frame(b"\x04PING\x00", command=True),
+        frame(b"\x09PING", command=True),
+        frame(bytes(100_000), command=True),
+    ],
+)
+def test_malformed_frames_close_their_own_connection_only(
+    hosted: Host, peers: Peers, raw_peer: Connect, malformed: bytes
+) -> None:
+    proxy = hosted()
+    client = peers.connect(zmq.REQ, proxy.frontend)
+    offender = raw_peer(proxy.frontend)
+    offender.handshake("DEALER")
+    offender.send(malformed)
+    assert b"\x05ERROR" in offender.read_until_closed()
+    stats = proxy.wait_for("connections_closed")
+    assert stats["closed_malformed"] + stats["closed_too_large"] == 1
+    with EchoWorkers(proxy.backend):
+        client.send(b"hello")
+        assert client.recv() == b"hello"
+
+
+def test_a_browser_at_the_port_is_closed_at_once(hosted: Host, raw_peer: Connect) -> None:
+    proxy = hosted()
+    peer = raw_peer(proxy.frontend)
+    peer.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    peer.read_until_closed()
+    proxy.wait_for("refused_malformed")
+
+
+def test_a_crowd_that_never_finishes_its_handshake_keeps_nobody_out(peers: Peers, raw_peer: Connect) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 2 * CROWD + 500), hard), hard))
+    with BareRelay(handshake_ms=HANDSHAKE_MS) as relay:
+        for number in range(CROWD):
+            raw_peer(relay.frontend).send(greeting()[: number % 64])
+        wait_until(lambda: relay.stats()["connections_accepted"] == CROWD, "the crowd is in")
+        assert_served(relay.frontend, relay.backend, peers)
+        wait_until(lambda: relay.stats()["refused_handshake_timeout"] == CROWD, "the crowd is sent away", 15)
+        assert relay.stats()["handshaking"] == 0
+        assert_served(relay.frontend, relay.backend, peers)
+
+
+def test_refused_peers_that_are_held_cost_little(hosted: Host, peers: Peers, raw_peer: Connect) -> None:
+    proxy = hosted()
+    before = rss_bytes(proxy.pid)
+    holder = peers.connect(zmq.DEALER, proxy.frontend, routing_id=b"node-1")
+    proxy.wait_for("frontend_connections")
+    for _ in range(200):
+        raw_peer(proxy.frontend).send(greeting() + ready("DEALER", {"Identity": b"\0not yours"}))
+    proxy.wait_for("refused_routing_id", 200)
+    assert cpu_share(proxy.pid, 0.3) < 0.2
+    assert rss_bytes(proxy.pid) - before < 16 << 20
+    with EchoWorkers(proxy.backend):
+        holder.send(b"hello")
+        assert holder.recv() == b"hello"

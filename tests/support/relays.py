@@ -1,0 +1,44 @@
+"""A bare `Relay` in the test process, for settings that `zproxy.Proxy` does not offer."""
+
+from __future__ import annotations
+
+import socket
+from types import TracebackType
+
+from zproxy._relay import BACKEND, FRONTEND, Event, Relay
+
+MIB = 1 << 20
+JOIN_MS = 10_000
+
+
+class BareRelay:
+    """A relay with one TCP listener a side. A context manager."""
+
+    def __init__(self, *, handshake_ms: int) -> None:
+        self.relay = Relay(
+            max_message_bytes=MIB, memory_bytes=64 * MIB, connection_bytes=MIB, handshake_ms=handshake_ms
+        )
+        self.frontend = self._listen(FRONTEND, 0)
+        self.backend = self._listen(BACKEND, 1)
+
+    def __enter__(self) -> BareRelay:
+        self.relay.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.relay.stop(0)
+        assert self.relay.join(JOIN_MS), "the relay does not end"
+
+    def stats(self) -> dict[str, int]:
+        return self.relay.snapshot()
+
+    def events(self) -> list[Event]:
+        """What has happened since the last call."""
+        return self.relay.events(0)
+
+    def _listen(self, side: int, endpoint: int) -> str:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        self.relay.add_listener(side, endpoint, listener.detach())
+        return f"tcp://127.0.0.1:{port}"
