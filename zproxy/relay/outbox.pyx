@@ -9,7 +9,7 @@ from zproxy.relay.block cimport (
     Slice, block_release, block_take, slice_release, slice_take
 )
 from zproxy.relay.inbox cimport iovec
-from zproxy.relay.zmtp cimport SCAN_MESSAGE, Frame, message_scan
+from zproxy.relay.zmtp cimport SCAN_COMMAND, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode, message_scan
 
 cdef extern from "<sys/socket.h>" nogil:
     int MSG_NOSIGNAL
@@ -117,60 +117,66 @@ cdef void head_cut(Outbox* outbox, Pool* pool, uint32_t count) noexcept nogil:
             outbox.tail = NULL
 
 
-# Drops what is left of a message that was partly written: the rest of the head slice's first message, or the
-# slices that continue it.
-cdef void torn_drop(Outbox* outbox, Pool* pool, uint64_t* torn) noexcept nogil:
-    cdef uint32_t written = outbox.head_written
-    cdef size_t scanned = 0
+# The whole unit (message or command) that an open head slice begins with: its kind, and its bytes in `*count`.
+# SCAN_NEED: a message that goes on in the next slice.
+cdef ScanCode head_unit(const Outbox* outbox, uint32_t* count) noexcept nogil:
     cdef Frame frame
-    cdef Slice* head = outbox.head
-    cdef uint8_t* start
-    outbox.bytes += written             # the head slice counts whole from here on
-    outbox.head_written = 0
-    while written and head != NULL and head.flags & SLICE_OPEN:
-        start = head.block.bytes + head.offset
-        scanned = 0
-        if message_scan(start, head.length, <uint64_t>1 << 62, &scanned, &frame) != SCAN_MESSAGE:
-            break                       # it goes on in the next slice
-        if scanned > written:
-            torn[0] += 1
-            head_cut(outbox, pool, <uint32_t>scanned)
-            return
-        written -= <uint32_t>scanned
-        head_cut(outbox, pool, <uint32_t>scanned)
-        head = outbox.head
-    if written == 0 and (head == NULL or not head.flags & SLICE_CONTINUES):
-        return
-    torn[0] += 1
-    head_cut(outbox, pool, head.length)
+    cdef size_t scanned = 0
+    cdef const Slice* head = outbox.head
+    cdef ScanCode code = message_scan(
+        head.block.bytes + head.offset, head.length, <uint64_t>1 << 62, &scanned, &frame
+    )
+    if code == SCAN_COMMAND:
+        scanned += frame.header_bytes + <size_t>frame.body_bytes
+    count[0] = <uint32_t>scanned
+    return code
+
+
+# Drops the head slice and all that continue it.
+cdef void head_drop_message(Outbox* outbox, Pool* pool) noexcept nogil:
+    head_cut(outbox, pool, outbox.head.length)
     while outbox.head != NULL and outbox.head.flags & SLICE_CONTINUES:
         head_cut(outbox, pool, outbox.head.length)
 
 
-cdef int outbox_reclaim(Outbox* outbox, Pool* pool, Message* message, uint64_t* torn) noexcept nogil:
-    cdef Slice* head = outbox.head
-    cdef size_t scanned = 0
-    cdef Frame frame
-    cdef Slice* slice
-    if head != NULL and (outbox.head_written or head.flags & SLICE_CONTINUES):
-        torn_drop(outbox, pool, torn)
-        head = outbox.head
-    if head == NULL:
+# Drops what was written, and the rest of a message of which only a part was: that one is torn.
+cdef void written_drop(Outbox* outbox, Pool* pool, uint64_t* torn) noexcept nogil:
+    cdef uint32_t written = outbox.head_written
+    cdef uint32_t count = 0
+    cdef ScanCode code
+    outbox.bytes += written             # the head slice counts whole from here on
+    outbox.head_written = 0
+    while written and outbox.head.flags & SLICE_OPEN:
+        code = head_unit(outbox, &count)
+        if code == SCAN_NEED:
+            break                       # written into a message that goes on in the next slice
+        head_cut(outbox, pool, count)
+        if count > written:
+            torn[0] += code == SCAN_MESSAGE
+            return
+        written -= count
+    if written or (outbox.head != NULL and outbox.head.flags & SLICE_CONTINUES):
+        torn[0] += 1
+        head_drop_message(outbox, pool)
+
+
+# Takes the first `count` bytes of the head slice out as a message.
+cdef int head_take_unit(Outbox* outbox, Pool* pool, uint32_t count, Message* message) noexcept nogil:
+    cdef Slice* slice = slice_take(pool, outbox.head.block, outbox.head.offset, count, 0)
+    if slice == NULL:
         return 0
-    if head.flags & SLICE_OPEN and message_scan(
-        head.block.bytes + head.offset, head.length, <uint64_t>1 << 62, &scanned, &frame
-    ) == SCAN_MESSAGE:
-        slice = slice_take(pool, head.block, head.offset, <uint32_t>scanned, 0)
-        if slice == NULL:
-            return 0
-        message.head = message.tail = slice
-        message.bytes = scanned
-        head_cut(outbox, pool, <uint32_t>scanned)
-        return 1
-    message.head = message.tail = head
-    message.bytes = head.length
-    head.flags &= ~<uint32_t>SLICE_OPEN
-    outbox.head = head.next
+    message.head = message.tail = slice
+    message.bytes = count
+    head_cut(outbox, pool, count)
+    return 1
+
+
+# Takes the head slice and all that continue it out as a message.
+cdef int head_take_chain(Outbox* outbox, Message* message) noexcept nogil:
+    message.head = message.tail = outbox.head
+    message.bytes = outbox.head.length
+    message.head.flags = 0
+    outbox.head = outbox.head.next
     while outbox.head != NULL and outbox.head.flags & SLICE_CONTINUES:
         message.tail = outbox.head
         message.bytes += outbox.head.length
@@ -180,6 +186,23 @@ cdef int outbox_reclaim(Outbox* outbox, Pool* pool, Message* message, uint64_t* 
     if outbox.head == NULL:
         outbox.tail = NULL
     return 1
+
+
+cdef int outbox_reclaim(Outbox* outbox, Pool* pool, Message* message, uint64_t* torn) noexcept nogil:
+    cdef ScanCode code
+    cdef uint32_t count = 0
+    if outbox.head != NULL and (outbox.head_written or outbox.head.flags & SLICE_CONTINUES):
+        written_drop(outbox, pool, torn)
+    while outbox.head != NULL:
+        if not outbox.head.flags & SLICE_OPEN:
+            return head_take_chain(outbox, message)
+        code = head_unit(outbox, &count)
+        if code == SCAN_MESSAGE:
+            return head_take_unit(outbox, pool, count, message)
+        if code == SCAN_NEED:
+            return head_take_chain(outbox, message)
+        head_cut(outbox, pool, count)   # a command of our own: not for anybody else
+    return 0
 
 
 cdef void outbox_clear(Outbox* outbox, Pool* pool) noexcept nogil:
