@@ -79,7 +79,7 @@ def _bind_tcp(endpoint: Endpoint, insecure: bool) -> Bound:
     host = "0.0.0.0" if endpoint.host == "*" else str(resolve(endpoint)[0])
     address = ipaddress.ip_address(host)
     if not address.is_loopback and not insecure:
-        raise InsecureBind(f"{endpoint.text} is open to the network without authentication: pass --insecure to allow it")
+        raise InsecureBind(f"{endpoint.text} is open to the network, unauthenticated: pass --insecure to allow it")
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     listener = socket.create_server((host, endpoint.port), family=family, backlog=BACKLOG)
     listener.setblocking(False)

@@ -63,7 +63,6 @@ def test_random_bytes_after_a_good_handshake_harm_nobody(hosted: Host, peers: Pe
         b"\x80\x05hello",
         b"\x05\x01x",  # a command that has more
         b"\x06" + b"\xff" * 8,
-        frame(b"\x05READY", command=True),
         frame(b"", command=True),
         frame(b"\x04PING\x00", command=True),
         frame(b"\x09PING", command=True),
@@ -78,7 +77,8 @@ def test_malformed_frames_close_their_own_connection_only(
     offender = raw_peer(proxy.frontend)
     offender.handshake("DEALER")
     offender.send(malformed)
-    assert b"\x05ERROR" in offender.read_until_closed()
+    offender.read_error()
+    offender.close()
     stats = proxy.wait_for("connections_closed")
     assert stats["closed_malformed"] + stats["closed_too_large"] == 1
     with EchoWorkers(proxy.backend):

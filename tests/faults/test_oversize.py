@@ -16,7 +16,6 @@ Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]
 
 KIB, MIB = 1 << 10, 1 << 20
-ERROR = b"\x05ERROR"
 
 
 def pour(peer: ZmtpPeer, block: bytes, limit_bytes: int) -> None:
@@ -39,7 +38,7 @@ def test_an_oversize_frame_closes_its_own_connection_only(
     offender = raw_peer(getattr(proxy, side))
     offender.handshake("ROUTER", b"offender")
     offender.send(frame_header(size))
-    assert ERROR in offender.read_until_closed()
+    offender.read_error()
     proxy.wait_for("closed_too_large")
     with EchoWorkers(proxy.backend):
         client.send(b"hello")
@@ -51,7 +50,7 @@ def test_a_size_with_the_top_bit_set_is_malformed(hosted: Host, raw_peer: Connec
     offender = raw_peer(proxy.frontend)
     offender.handshake("DEALER")
     offender.send(frame_header(1 << 63))
-    assert ERROR in offender.read_until_closed()
+    offender.read_error()
     proxy.wait_for("closed_malformed")
 
 
@@ -88,7 +87,7 @@ def test_an_oversize_reply_closes_the_worker_and_its_requests_go_on(
     client.send(b"first")
     assert bad.read_message() == [b"node", b"first"]
     bad.send(frame(b"node", more=True) + frame(b"part", more=True) + frame_header(MIB + 1))
-    assert ERROR in bad.read_until_closed()
+    bad.read_error()
     with EchoWorkers(proxy.backend):
         client.send(b"second")
         assert client.recv_multipart() == [b"second"]

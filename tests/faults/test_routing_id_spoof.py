@@ -8,25 +8,29 @@ import pytest
 import zmq
 from support.peers import EchoWorkers, Peers
 from support.proxies import HostedProxy
-from support.zmtp_peer import ZmtpPeer, greeting, ready
+from support.zmtp_peer import ZmtpPeer, greeting, message, ready
 
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]
 
 
-def claim(peer: ZmtpPeer, routing_id: bytes) -> None:
-    """Say a whole handshake and a message with this routing id, without waiting for an answer."""
-    peer.send(greeting() + ready("DEALER", {"Identity": routing_id}) + b"\x00\x06hijack")
+HIJACK = message(b"hijack")
 
 
-def test_a_live_routing_id_is_not_taken_over(hosted: Host, peers: Peers, raw_peer: Connect) -> None:
+def claim(peer: ZmtpPeer, routing_id: bytes, then: bytes = b"") -> None:
+    """Say a whole handshake with this routing id, and more, without waiting for an answer."""
+    peer.send(greeting() + ready("DEALER", {"Identity": routing_id}) + then)
+
+
+@pytest.mark.parametrize("then", [b"", HIJACK])
+def test_a_live_routing_id_is_not_taken_over(hosted: Host, peers: Peers, raw_peer: Connect, then: bytes) -> None:
     proxy = hosted()
     holder = peers.connect(zmq.DEALER, proxy.frontend, routing_id=b"node-1")
     with EchoWorkers(proxy.backend) as workers:
         holder.send(b"before")
         assert holder.recv() == b"before"
         spoof = raw_peer(proxy.frontend)
-        claim(spoof, b"node-1")
+        claim(spoof, b"node-1", then)
         stats = proxy.wait_for("refused_name_in_use")
         holder.send(b"after")
         assert holder.recv() == b"after"
@@ -43,7 +47,7 @@ def test_a_live_holder_that_is_busy_talking_stays(hosted: Host, peers: Peers, ra
         for number in range(500):
             holder.send(b"%d" % number)
             if number % 100 == 50:
-                claim(raw_peer(proxy.frontend), b"node-1")
+                claim(raw_peer(proxy.frontend), b"node-1", HIJACK if claims % 2 else b"")
                 claims += 1
             assert holder.recv() == b"%d" % number
         proxy.wait_for("refused_name_in_use", claims)
@@ -54,10 +58,10 @@ def test_a_silent_holder_is_fenced_and_the_newcomer_takes_over(hosted: Host, raw
     proxy = hosted()
     silent, newcomer = raw_peer(proxy.frontend), raw_peer(proxy.frontend)
     silent.handshake("DEALER", b"node-1")
-    newcomer.send(greeting() + ready("DEALER", {"Identity": b"node-1"}) + b"\x00\x02me")
+    proxy.wait_for("frontend_connections")
     with EchoWorkers(proxy.backend):
-        newcomer.read_greeting()
-        assert newcomer.read_command().startswith(b"\x05READY")
+        newcomer.handshake("DEALER", b"node-1")
+        newcomer.send_message(b"me")
         assert newcomer.read_message() == [b"me"]
     silent.read_until_closed()
     stats = proxy.wait_for("closed_fenced")
@@ -86,8 +90,8 @@ def test_a_routing_id_that_begins_with_zero_is_refused(
 ) -> None:
     proxy = hosted()
     spoof = raw_peer(proxy.frontend)
-    claim(spoof, routing_id)
-    spoof.read_until_closed()
+    claim(spoof, routing_id, HIJACK)
+    spoof.read_error()
     assert proxy.wait_for("refused_routing_id")["requests_in"] == 0
     with EchoWorkers(proxy.backend):
         client = peers.connect(zmq.REQ, proxy.frontend)
@@ -102,7 +106,7 @@ def test_a_generated_routing_id_cannot_be_claimed(hosted: Host, peers: Peers, ra
     client.send(b"hello")
     generated, _ = worker.recv_multipart()
     spoof = raw_peer(proxy.frontend)
-    claim(spoof, generated)
+    claim(spoof, generated, HIJACK)
     proxy.wait_for("refused_routing_id")
     worker.send_multipart([generated, b"for you only"])
     assert client.recv() == b"for you only"

@@ -25,6 +25,8 @@ READ_BYTES = 1 << 20
 
 MORE, LONG, COMMAND = 1, 2, 4
 
+ERROR = b"\x05ERROR"  # how the body of an ERROR command begins
+
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -189,6 +191,12 @@ class ZmtpPeer:
         found = self.read_frame(deadline_seconds)
         assert found.is_command, f"a message's frame where a command was due: {found}"
         return found.body
+
+    def read_error(self) -> None:
+        """Read on until an ERROR command has come (what follows the marker is left unread)."""
+        while ERROR not in self._unread:
+            if not self._fill(READ_SECONDS):
+                raise ConnectionClosed(f"closed without ERROR: {bytes(self._unread[:200])!r}")
 
     def read_until_closed(self, deadline_seconds: float = READ_SECONDS) -> bytes:
         """Everything up to FIN or RST."""

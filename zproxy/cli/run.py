@@ -16,7 +16,15 @@ import click
 from zproxy.errors import ZproxyError
 from zproxy.proxy import Proxy
 
-TOTALS = ("requests_in", "requests_out", "replies_in", "replies_out", "requests_lost", "replies_lost", "requests_undelivered")
+TOTALS = (
+    "requests_in",
+    "requests_out",
+    "replies_in",
+    "replies_out",
+    "requests_lost",
+    "replies_lost",
+    "requests_undelivered",
+)
 
 
 class JsonLines(logging.Formatter):
@@ -37,8 +45,8 @@ class JsonLines(logging.Formatter):
 @click.option("--max-message", default="1GiB", show_default=True, help="Largest message.")
 @click.option("--memory", help="Memory for messages in all; default half of the machine's.")
 @click.option("--connection-memory", default="64MiB", show_default=True, help="Memory for one connection's messages.")
-@click.option("--stall", type=float, default=30.0, show_default=True, help="Seconds an unfinished message may stand still.")
-@click.option("--drain", type=float, default=10.0, show_default=True, help="Seconds to write what was accepted at the end.")
+@click.option("--stall", type=float, default=30.0, show_default=True, help="Seconds a message may stand still.")
+@click.option("--drain", type=float, default=10.0, show_default=True, help="Seconds to write the rest at the end.")
 @click.option("--insecure", is_flag=True, help="Allow a bind that is not loopback.")
 @click.option("--endpoints-file", type=click.Path(path_type=Path), help="Write the bound endpoints there when ready.")
 @click.option("--log-format", type=click.Choice(["auto", "text", "json"]), default="auto", show_default=True)

@@ -169,12 +169,12 @@ cdef inline size_t ping_write(uint8_t* target) noexcept nogil:
     return 9
 
 
-# PONG echoing the context of the PING in `body` (RFC 37: at most 16 bytes). 0: the PING is malformed.
+# PONG echoing the context of the PING in `body`, its first 16 bytes at most (RFC 37). 0: the PING is malformed.
 cdef inline size_t pong_write(uint8_t* target, const uint8_t* body, size_t count) noexcept nogil:
     cdef size_t context_bytes
-    if count < 7 or count - 7 > PING_CONTEXT_MAX:
+    if count < 7:
         return 0
-    context_bytes = count - 7
+    context_bytes = min(count - 7, <size_t>PING_CONTEXT_MAX)
     target[0] = FRAME_COMMAND
     target[1] = <uint8_t>(5 + context_bytes)
     memcpy(target + 2, <const uint8_t*>b"\x04PONG", 5)
