@@ -311,10 +311,15 @@ cdef Verdict ping_take(Hub* hub, Connection* connection, const uint8_t* body, si
         return PEER_IS_OVER
     counter_add(&hub.counters, PINGS_IN, 1)
     connection.can_ping = True
+    if hub.settings.heartbeat_ms and connection.timers[<int>TIMER_HEARTBEAT].due_ms == 0:
+        arm(hub, connection, TIMER_HEARTBEAT)
     return PEER_GOES_ON if say(hub, connection, frame, frame_bytes) else PEER_IS_OVER
 
 
 cdef Verdict peering_command(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
+    if count == 0 or body[0] == 0 or <size_t>body[0] + 1 > count:
+        peering_reject(hub, connection, REASON_MALFORMED, 0)
+        return PEER_IS_OVER
     if command_is(body, count, b"ERROR", 5):
         counter_add(&hub.counters, CLOSED_PEER_ERROR, 1)
         hub_doom(hub, connection, REASON_PEER_ERROR, 0)
