@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from support.peers import Peers  # noqa: E402  (the path comes first)
-from support.proxies import HostedProxy, ProxyProcess, Spares  # noqa: E402
+from support.proxies import HostedProxy, Lane, ProxyProcess, Spares  # noqa: E402
 from support.tcp_fault import FaultProxy  # noqa: E402
 from support.zmtp_peer import ZmtpPeer  # noqa: E402
 
@@ -65,15 +64,6 @@ def raw_peer() -> Iterator[Callable[..., ZmtpPeer]]:
     yield connect
     for peer in opened:
         peer.close()
-
-
-@dataclass(frozen=True)
-class Lane:
-    """A proxy and one endpoint of each side."""
-
-    process: ProxyProcess
-    frontend: str
-    backend: str
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import zmq
-from conftest import Lane
 from support.peers import Peers
+from support.proxies import Lane
 
 
 def take_all(worker: Any) -> list[list[bytes]]:
@@ -113,7 +113,7 @@ def test_work_goes_on_when_a_worker_leaves(proxy: Lane, peers: Peers) -> None:
     client = peers.connect(zmq.DEALER, proxy.frontend)
     wait_until_all_serve(client, [leaves, stays])
     leaves.close()
-    served = set()
+    served: set[bytes] = set()
     # One request may have been on its way to the worker that left: zmq.proxy loses it too.
     for number in range(50):
         client.send(b"%d" % number)

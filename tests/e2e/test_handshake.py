@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import zmq
@@ -14,7 +15,6 @@ from support.zmtp_peer import Greeting, ZmtpPeer, frame, greeting, message, ping
 
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]
-
 
 
 def is_served(proxy: HostedProxy, peers: Peers) -> bool:
@@ -41,7 +41,9 @@ def test_each_side_presents_its_socket_type(hosted: Host, raw_peer: Connect, sid
 
 
 @pytest.mark.parametrize("kind", ["tcp", "ipc"])
-def test_a_conversation_may_be_cut_at_any_byte(hosted: Host, peers: Peers, raw_peer: Connect, tmp_path, kind) -> None:
+def test_a_conversation_may_be_cut_at_any_byte(
+    hosted: Host, peers: Peers, raw_peer: Connect, tmp_path: Path, kind: str
+) -> None:
     proxy = hosted(frontend="tcp://127.0.0.1:0" if kind == "tcp" else f"ipc://{tmp_path}/frontend")
     worker = peers.connect(zmq.DEALER, proxy.backend)
     proxy.wait_for("backend_connections")
@@ -57,7 +59,7 @@ def test_a_conversation_may_be_cut_at_any_byte(hosted: Host, peers: Peers, raw_p
     assert proxy.stats()["pings_in"] == len(spoken) - 1
 
 
-def test_a_conversation_may_come_byte_by_byte(hosted: Host, peers: Peers, raw_peer: Connect, tmp_path) -> None:
+def test_a_conversation_may_come_byte_by_byte(hosted: Host, peers: Peers, raw_peer: Connect, tmp_path: Path) -> None:
     proxy = hosted(frontend=f"ipc://{tmp_path}/frontend")
     worker = peers.connect(zmq.DEALER, proxy.backend)
     peer = raw_peer(proxy.frontend)
@@ -159,7 +161,7 @@ def test_a_garbled_handshake_is_refused_and_counted(
     proxy = hosted()
     peer = raw_peer(proxy.frontend)
     peer.send(garbage)
-    if garbage.startswith(greeting()):
+    if len(garbage) > len(greeting()):
         peer.read_error()
         peer.close()
     stats = proxy.wait_for("connections_closed")

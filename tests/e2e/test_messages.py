@@ -7,8 +7,8 @@ import random
 
 import pytest
 import zmq
-from conftest import Lane
 from support.peers import EchoWorkers, Peers
+from support.proxies import Lane
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import zmq
-from conftest import Lane
 from support.peers import Peers
+from support.proxies import Lane
 
 LONGEST_ROUTING_ID = bytes(range(1, 256))
 

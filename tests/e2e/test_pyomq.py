@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import zmq
-from conftest import Lane
 from support.peers import EchoWorkers, Peers
+from support.proxies import Lane
 
 pyomq = pytest.importorskip("pyomq")
 

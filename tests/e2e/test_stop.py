@@ -8,6 +8,7 @@ from collections.abc import Callable
 import zmq
 from support.peers import EchoWorkers, Peers
 from support.proxies import HostedProxy, ProxyProcess, assert_books_balance
+from support.relays import BareRelay
 from support.waiting import wait_until
 from support.zmtp_peer import ZmtpPeer, open_socket
 
@@ -87,7 +88,7 @@ def test_a_drain_that_takes_too_long_ends_and_counts_the_rest(hosted: Host, peer
     assert_books_balance(stats)
 
 
-def test_stopping_listens_no_more_and_reads_no_clients(hosted: Host, peers: Peers, raw_peer: Connect) -> None:
+def test_stopping_listens_no_more_and_reads_no_clients(hosted: Host, raw_peer: Connect) -> None:
     proxy = hosted()
     worker = raw_peer(proxy.backend, receive_buffer_bytes=4096)
     worker.handshake("DEALER")
@@ -105,6 +106,15 @@ def test_stopping_listens_no_more_and_reads_no_clients(hosted: Host, peers: Peer
     worker.close()
     assert proxy.wait_stopped()
     assert proxy.stats()["requests_in"] == 30
+
+
+def test_an_idle_relay_stops_without_waiting_for_anything() -> None:
+    stops = 0
+    for _ in range(10):
+        with BareRelay(handshake_ms=5000) as relay:
+            relay.relay.stop(30_000)
+            stops += relay.relay.join(500)
+    assert stops >= 9, "stopping waits for a timer"
 
 
 def test_a_stopped_proxy_keeps_its_last_figures(hosted: Host, peers: Peers) -> None:

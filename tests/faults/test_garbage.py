@@ -45,7 +45,7 @@ def test_random_bytes_harm_nobody(hosted: Host, peers: Peers, raw_peer: Connect,
     assert_served(proxy.frontend, proxy.backend, peers)
 
 
-def test_random_bytes_after_a_good_handshake_harm_nobody(hosted: Host, peers: Peers, raw_peer: Connect) -> None:
+def test_random_bytes_after_a_good_handshake_harm_nobody(hosted: Host, raw_peer: Connect) -> None:
     proxy = hosted(max_message=1 << 20)
     source = random.Random(20)
     for _ in range(200):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -16,16 +17,14 @@ Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]
 
 KIB, MIB = 1 << 10, 1 << 20
+JOIN_SECONDS = 15
 
 
-def pour(peer: ZmtpPeer, block: bytes, limit_bytes: int) -> None:
-    """Send the block again and again until the other side has had enough; AssertionError if it never has."""
-    try:
-        for _ in range(limit_bytes // len(block)):
+def pour(peer: ZmtpPeer, block: bytes) -> None:
+    """Send the block again and again until the other side has closed."""
+    with contextlib.suppress(ConnectionError):
+        while True:
             peer.send(block)
-    except ConnectionError:
-        return
-    raise AssertionError(f"{limit_bytes} bytes of one message were taken")
 
 
 @pytest.mark.parametrize("side", ["frontend", "backend"])
@@ -54,7 +53,7 @@ def test_a_size_with_the_top_bit_set_is_malformed(hosted: Host, raw_peer: Connec
     proxy.wait_for("closed_malformed")
 
 
-@pytest.mark.parametrize("body_bytes", [0, 1, 200, 64 * KIB])
+@pytest.mark.parametrize("body_bytes", [0, 200, 64 * KIB])
 def test_a_message_without_end_trips_the_limit_and_others_are_served(
     hosted: Host, peers: Peers, raw_peer: Connect, body_bytes: int
 ) -> None:
@@ -65,14 +64,15 @@ def test_a_message_without_end_trips_the_limit_and_others_are_served(
     offender.handshake("DEALER", b"offender")
     frames = frame(bytes(body_bytes), more=True)
     block = frames * (1 + 64 * KIB // len(frames))
-    pouring = threading.Thread(target=pour, args=(offender, block, 64 * MIB))
+    pouring = threading.Thread(target=pour, args=(offender, block), daemon=True)
     with EchoWorkers(proxy.backend) as workers:
         pouring.start()
         for number in range(50):
             client.send(b"%d" % number)
             assert client.recv() == b"%d" % number
         proxy.wait_for("closed_too_large")
-        pouring.join()
+        pouring.join(JOIN_SECONDS)
+        assert not pouring.is_alive(), "the connection is still open"
     assert all(routing_id != b"offender" for routing_id, *_ in workers.seen)
     assert peak_rss_bytes(proxy.pid) - before < 16 * MIB
 

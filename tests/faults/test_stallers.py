@@ -59,7 +59,7 @@ def stall(hosted: Host, peers: Peers, raw_peer: Connect, *, size: int, memory: i
 def test_senders_that_stall_half_way_are_closed_and_others_are_served(
     hosted: Host, peers: Peers, raw_peer: Connect
 ) -> None:
-    stall(hosted, peers, raw_peer, size=16 * MIB, memory=32 * MIB, stall_seconds=0.5)
+    stall(hosted, peers, raw_peer, size=16 * MIB, memory=32 * MIB, stall_seconds=0.25)
 
 
 @pytest.mark.soak

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import zmq
 from support.peers import EchoWorkers, Peers
@@ -44,7 +45,7 @@ def test_a_second_proxy_on_a_port_refuses_to_start(peers: Peers) -> None:
     assert first.stop() == 0
 
 
-def test_a_second_proxy_on_an_ipc_path_refuses_to_start(peers: Peers, tmp_path) -> None:
+def test_a_second_proxy_on_an_ipc_path_refuses_to_start(peers: Peers, tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/frontend"
     first = started(endpoint)
     first.endpoints("frontend")
@@ -55,7 +56,7 @@ def test_a_second_proxy_on_an_ipc_path_refuses_to_start(peers: Peers, tmp_path) 
     assert first.stop() == 0
 
 
-def test_a_proxy_takes_over_the_ipc_path_of_one_that_was_killed(peers: Peers, tmp_path) -> None:
+def test_a_proxy_takes_over_the_ipc_path_of_one_that_was_killed(peers: Peers, tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/frontend"
     first = started(endpoint)
     first.endpoints("frontend")

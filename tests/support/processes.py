@@ -36,6 +36,7 @@ class Servant:
     """A Python child that answers one line of JSON with one line of JSON."""
 
     def __init__(self, script: str, *arguments: str, log: IO[str] | None = None) -> None:
+        self._script = script
         self.process = spawn(
             [sys.executable, str(SUPPORT / script), *arguments],
             stdin=subprocess.PIPE,
@@ -58,7 +59,7 @@ class Servant:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise AssertionError(f"{self.process.args} died with {self.process.wait(STOP_SECONDS)} at {call!r}")
+            raise AssertionError(f"{self._script} died with {self.process.wait(STOP_SECONDS)} at {call!r}")
         answer = json.loads(line)
         if "error" in answer:
             raise AssertionError(f"{call}: {answer['error']}")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,15 @@ class ProxyProcess:
         self.process.kill()
         self.process.wait()
         self.directory.cleanup()
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A proxy and one endpoint of each side."""
+
+    process: ProxyProcess
+    frontend: str
+    backend: str
 
 
 class Spares:

@@ -11,8 +11,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.remove(str(Path(__file__).parent))
 
-from support.processes import serve  # noqa: E402  (the path comes first)
-from zproxy import Proxy  # noqa: E402
+from support.processes import serve
+from zproxy import Proxy
 
 
 class Calls:

@@ -27,7 +27,7 @@ def open_side(socket: zmq.Socket[bytes], bound: list[str], connected: list[str])
     endpoints = []
     for endpoint in bound:
         socket.bind(endpoint)
-        endpoints.append(socket.last_endpoint.decode())
+        endpoints.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
     for endpoint in connected:
         socket.connect(endpoint)
     return endpoints
