@@ -108,7 +108,7 @@ def start_proxy(program: str) -> Iterator[Callable[..., ProxyProcess]]:
 
 @pytest.fixture
 def hosted() -> Iterator[Callable[..., HostedProxy]]:
-    """Starts `zproxy.Proxy` in a process that shows its counters; the books are checked at the end."""
+    """Starts `zproxy.Proxy` in a process that shows its counters; it has to end well."""
     started: list[HostedProxy] = []
 
     def start(**options: Any) -> HostedProxy:
@@ -118,7 +118,7 @@ def hosted() -> Iterator[Callable[..., HostedProxy]]:
     yield start
     try:
         for proxy in started:
-            proxy.assert_books_balance()
+            proxy.assert_ends_well()
     finally:
         for proxy in started:
             proxy.close()

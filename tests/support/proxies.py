@@ -195,6 +195,12 @@ class HostedProxy:
         """The accounting identities, which hold in every snapshot."""
         assert_books_balance(self.stats())
 
+    def assert_ends_well(self) -> None:
+        """The books balance, and it stops; a debug build checks there that nothing was leaked."""
+        self.assert_books_balance()
+        self.begin_stop(0)
+        assert self.wait_stopped(), "the proxy does not stop"
+
     def close(self) -> None:
         self._servant.kill()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class Calls:
     def __init__(self, options: dict[str, Any]) -> None:
         self.proxy = Proxy(**options)
         self.proxy.start()
+        self._stops: list[Future[None]] = []
+        self._threads = ThreadPoolExecutor()
 
     def endpoints(self) -> dict[str, list[str]]:
         return {"frontend": list(self.proxy.frontend), "backend": list(self.proxy.backend)}
@@ -29,10 +31,15 @@ class Calls:
         return dict(self.proxy.stats())
 
     def begin_stop(self, drain: float) -> None:
-        threading.Thread(target=self.proxy.stop, args=(drain,), daemon=True).start()
+        self._stops.append(self._threads.submit(self.proxy.stop, drain))
 
     def wait(self, timeout: float) -> bool:
-        return bool(self.proxy.wait(timeout))
+        """Have all stops returned? Raises what they raised: a debug build tells of leaks there."""
+        unfinished = wait(self._stops, timeout).not_done
+        for stop in self._stops:
+            if stop.done():
+                stop.result()
+        return not unfinished
 
 
 if __name__ == "__main__":
