@@ -108,6 +108,44 @@ def test_a_connection_may_exceed_its_budget_by_one_message(hosted: Host, peers: 
     assert client.recv() == body
 
 
+def test_what_a_paused_client_sent_before_it_left_is_delivered(hosted: Host, peers: Peers, raw_peer: Connect) -> None:
+    proxy = hosted(connection_memory=MIB)
+    client = raw_peer(proxy.frontend)
+    client.handshake("DEALER", b"left")
+    spoken = message(bytes(10_000))
+    whole = push_until_stuck(client, spoken) // len(spoken)
+    assert whole * len(spoken) > 2 * MIB, "more than its budget lies in the sockets"
+    client.close()
+    worker = peers.connect(zmq.DEALER, proxy.backend)
+    for _ in range(whole):
+        assert worker.recv_multipart() == [b"left", bytes(10_000)]
+    assert proxy.wait_for("connections_closed")["requests_in"] == whole
+
+
+def test_tiny_requests_are_charged_for_what_they_cost(hosted: Host, raw_peer: Connect) -> None:
+    proxy = hosted(connection_memory=MIB)
+    client = raw_peer(proxy.frontend)
+    client.handshake("DEALER")
+    push_until_stuck(client, message(b"") * 10_000)
+    assert proxy.stats()["memory_bytes"] <= 4 * MIB
+
+
+def test_pings_of_a_peer_that_reads_no_pongs_cost_no_more_than_its_budget(
+    hosted: Host, peers: Peers, raw_peer: Connect
+) -> None:
+    proxy = hosted(connection_memory=MIB)
+    flooder = raw_peer(proxy.frontend, receive_buffer_bytes=4096)
+    flooder.handshake("DEALER")
+    block = ping(b"0123456789abcdef") * 10_000
+    for _ in range(40):
+        if not flooder.send_what_fits(block):
+            break
+        wait_while_steady(lambda: proxy.stats()["pings_in"], steady_seconds=0.02)
+    assert proxy.stats()["memory_bytes"] <= 2 * MIB
+    worker = peers.connect(zmq.DEALER, proxy.backend)
+    exchange(peers.connect(zmq.DEALER, proxy.frontend), worker)
+
+
 def test_a_slow_reader_loses_replies_counted_and_nobody_else_notices(
     hosted: Host, peers: Peers, raw_peer: Connect
 ) -> None:

@@ -113,9 +113,10 @@ def test_requests_for_a_worker_that_left_unread_go_to_another_or_are_counted(
     unread.reset()
     proxy.wait_for("connections_closed")
     worker = peers.connect(zmq.DEALER, proxy.backend)
-    last = -1
-    while last != 63:
-        last = int(worker.recv_multipart()[1])
+    numbers = [int(worker.recv_multipart()[1])]
+    while numbers[-1] != 63:
+        numbers.append(int(worker.recv_multipart()[1]))
+    assert numbers == list(range(numbers[0], 64)), "re-routed requests keep their order"
     stats = proxy.stats()
     assert stats["requests_in"] == 64
     assert stats["requests_rerouted"] + stats["requests_lost"] >= 1
