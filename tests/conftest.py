@@ -44,6 +44,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Long byte strings would make ids nobody can type; pytest numbers equal ids."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) and len(val) > 16 else None
+
+
 @pytest.fixture
 def peers() -> Iterator[Peers]:
     """Opens pyzmq sockets, closed after the test."""
