@@ -103,7 +103,7 @@ cdef bint take_command(Engine* engine, Connection* connection, const Item* item)
     if verdict == PEER_IS_READY:
         peer_joined(engine, connection)
         return True
-    return verdict == PEER_GOES_ON and connection_is_read(connection)
+    return verdict == PEER_GOES_ON
 
 
 # One thing the inbox found. False: this connection's bytes are of no more use.
@@ -402,6 +402,8 @@ cdef bint events_take(Engine* engine, int count) noexcept nogil:
 cdef bint has_work(const Engine* engine) noexcept nogil:
     if engine.hub.lists[<int>LIST_READ].count or engine.hub.lists[<int>LIST_FLUSH].count:
         return True
+    if engine.hub.lists[<int>LIST_CLOSING].count:
+        return True
     return engine.path.backlog.count != 0 and engine.path.balance.usable_count != 0
 
 
@@ -503,7 +505,9 @@ cdef void phase_advance(Engine* engine) noexcept nogil:
         # Requests wait only while there is somebody who will be able to take them.
         if is_over or ((engine.path.backlog.count == 0 or engine.path.balance.count == 0) and not has_unwritten(engine)):
             linger_all(engine)
-    elif is_over or engine.hub.connection_count == 0:
+    elif is_over:
+        engine.phase = PHASE_ENDED
+    if engine.phase == PHASE_LINGERING and engine.hub.connection_count == 0:
         engine.phase = PHASE_ENDED
 
 

@@ -12,7 +12,7 @@ from zproxy.counters cimport (
     REQUESTS_OUT_BYTES, REQUESTS_REROUTED, REQUESTS_UNDELIVERED, counter_add
 )
 from zproxy.relay.backlog cimport (
-    Backlog, Parcel, backlog_clear, backlog_pack, backlog_pop, backlog_prepend, backlog_push
+    Backlog, Parcel, backlog_clear, backlog_pack, backlog_pop, backlog_prepend, backlog_push, parcel_charge
 )
 from zproxy.relay.block cimport SMALL_BYTES, Message, message_join, message_release, message_skip
 from zproxy.relay.connection cimport READY, Connection
@@ -45,7 +45,7 @@ cdef inline void request_passed(Fastpath* path, Connection* worker, uint64_t cou
 
 # Nobody can take it: it waits in order, charged to its client.
 cdef void request_hold(Fastpath* path, Connection* client, Message* message) noexcept nogil:
-    cdef uint64_t count = message.bytes
+    cdef uint64_t count = parcel_charge(message)
     if backlog_push(&path.backlog, &path.hub.pool, message, client.slot, client.generation) != 0:
         message_release(&path.hub.pool, message)
         counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
@@ -130,7 +130,7 @@ cdef void backlog_dispatch(Fastpath* path) noexcept nogil:
         backlog_pop(&path.backlog, &path.hub.pool, &parcel)
         owner = hub_find(path.hub, <uint64_t>parcel.generation << 32 | parcel.owner)
         if owner != NULL:
-            intake_refund(path.hub, owner, parcel.message.bytes)
+            intake_refund(path.hub, owner, parcel_charge(&parcel.message))
         parcel_deliver(path, path.hub.table[balance_pick(&path.balance)], &parcel)
 
 

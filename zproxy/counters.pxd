@@ -46,6 +46,7 @@ cpdef enum Counter:
     PINGS_IN
     PINGS_OUT
     PONGS_IN
+    PONGS_DROPPED
     TURNS
     WAKEUPS
     SPINS

@@ -16,6 +16,8 @@ import click
 from zproxy.errors import ZproxyError
 from zproxy.proxy import Proxy
 
+FRONTEND = "tcp://127.0.0.1:5555"
+BACKEND = "tcp://127.0.0.1:5556"
 TOTALS = (
     "requests_in",
     "requests_out",
@@ -36,8 +38,8 @@ class JsonLines(logging.Formatter):
 
 
 @click.command()
-@click.option("--frontend", multiple=True, default=["tcp://127.0.0.1:5555"], show_default=True, help="Bind for nodes.")
-@click.option("--backend", multiple=True, default=["tcp://127.0.0.1:5556"], show_default=True, help="Bind for masters.")
+@click.option("--frontend", multiple=True, help=f"Bind for nodes.  [default: {FRONTEND}]")
+@click.option("--backend", multiple=True, help=f"Bind for masters.  [default: {BACKEND}]")
 @click.option("--frontend-connect", multiple=True, help="Connect out to nodes that bind.")
 @click.option("--backend-connect", multiple=True, help="Connect out to masters that bind.")
 @click.option("--heartbeat", type=float, help="Send PING every so many seconds to plain peers.")
@@ -55,6 +57,9 @@ def run(endpoints_file: Path | None, log_format: str, **settings: Any) -> None:
     _log_to_stderr(log_format)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for side, default in (("frontend", FRONTEND), ("backend", BACKEND)):
+        if not settings[side] and not settings[f"{side}_connect"]:
+            settings[side] = default
     try:
         proxy = Proxy(**settings)
     except (ZproxyError, ValueError) as error:

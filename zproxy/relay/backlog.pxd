@@ -8,7 +8,7 @@ charged to the connection it came from until it leaves, so its owner is kept wit
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from zproxy.relay.block cimport Block, Message, Pool
+from zproxy.relay.block cimport Block, Message, Pool, Slice
 
 cdef struct Parcel:             # owned by the backlog
     Parcel* after
@@ -22,6 +22,10 @@ cdef struct Backlog:            # owned by the relay; zeroed means empty
     Block* packing              # small messages are being packed into this block
     uint64_t count
     uint64_t bytes
+
+# What a waiting message costs its client: its bytes and what keeps them, so that empty messages are not free.
+cdef inline uint64_t parcel_charge(const Message* message) noexcept nogil:
+    return message.bytes + sizeof(Parcel) + sizeof(Slice)
 
 # Copies `head` and `body` behind each other into a message, packed with others. 0, or -1: no memory.
 cdef int backlog_pack(

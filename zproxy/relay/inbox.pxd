@@ -67,9 +67,9 @@ cdef bint inbox_take(Inbox* inbox, Pool* pool, size_t count, const uint8_t** byt
 cdef inline uint64_t inbox_pending(const Inbox* inbox) noexcept nogil:
     return inbox.assembly.bytes + (inbox.stash.fill if inbox.stash != NULL else 0)
 
-# After a command: is there anything behind it in the window?
+# After a command: is there anything beside it in the window?
 cdef inline bint inbox_has_more(const Inbox* inbox) noexcept nogil:
-    return <size_t>(inbox.end - inbox.at) > inbox.gap + inbox.scanned
+    return <size_t>(inbox.end - inbox.at) > inbox.gap
 
 # Gives every block back.
 cdef void inbox_clear(Inbox* inbox, Pool* pool) noexcept nogil

@@ -5,7 +5,7 @@ from libc.string cimport memcmp, memcpy
 
 from zproxy.counters cimport (
     CLOSED_HEARTBEAT, CLOSED_FENCED, CLOSED_MALFORMED, CLOSED_PEER_ERROR, CLOSED_TOO_LARGE, PINGS_IN, PINGS_OUT,
-    PONGS_IN, REFUSED_LIMIT, REFUSED_MALFORMED, REFUSED_MECHANISM, REFUSED_NAME_IN_USE, REFUSED_ROUTING_ID,
+    PONGS_DROPPED, PONGS_IN, REFUSED_LIMIT, REFUSED_MALFORMED, REFUSED_MECHANISM, REFUSED_NAME_IN_USE, REFUSED_ROUTING_ID,
     REFUSED_SOCKET_TYPE, REFUSED_VERSION, counter_add
 )
 from zproxy.relay.connection cimport (
@@ -22,6 +22,7 @@ from zproxy.relay.handshake cimport (
 )
 from zproxy.relay.hub cimport REFUSED_HELD_MAX, Hub, hub_doom, hub_enter, hub_random, hub_refused, hub_tell, hub_want_flush
 from zproxy.relay.inbox cimport inbox_has_more, inbox_take
+from zproxy.relay.intake cimport outbox_budget
 from zproxy.relay.mailbox cimport EVENT_CONNECTED, EVENT_REFUSED
 from zproxy.relay.outbox cimport outbox_room
 from zproxy.relay.routes cimport ROUTE_NONE, routes_add, routes_find
@@ -313,6 +314,9 @@ cdef Verdict ping_take(Hub* hub, Connection* connection, const uint8_t* body, si
     connection.can_ping = True
     if hub.settings.heartbeat_ms and connection.timers[<int>TIMER_HEARTBEAT].due_ms == 0:
         arm(hub, connection, TIMER_HEARTBEAT)
+    if connection.outbox.bytes and connection.outbox.bytes + frame_bytes > outbox_budget(hub):
+        counter_add(&hub.counters, PONGS_DROPPED, 1)
+        return PEER_GOES_ON
     return PEER_GOES_ON if say(hub, connection, frame, frame_bytes) else PEER_IS_OVER
 
 
