@@ -11,8 +11,8 @@ from zproxy._fastpath cimport (
     worker_flushed, worker_join, worker_recover
 )
 from zproxy.counters cimport (
-    BACKEND_CONNECTIONS, COUNTER_COUNT, FRONTEND_CONNECTIONS, GAUGE_COUNT, HANDSHAKING, MEMORY_BYTES, PAUSED_CONNECTIONS,
-    POOLED_BYTES, REFUSED_HANDSHAKE_TIMEOUT, SPINS, TRUNCATED_MESSAGES, TURNS, WAITING_BYTES, WAITING_REQUESTS,
+    BACKEND_CONNECTIONS, COUNTER_COUNT, FRONTEND_CONNECTIONS, GAUGE_COUNT, HANDSHAKING, MEMORY_BYTES, POOLED_BYTES,
+    REFUSED_HANDSHAKE_TIMEOUT, SPINS, TRUNCATED_MESSAGES, TURNS, WAITING_BYTES, WAITING_REQUESTS,
     WAKEUPS, counter_add
 )
 from zproxy.relay.block cimport Message, message_join, message_release, pool_trim
@@ -23,7 +23,9 @@ from zproxy.relay.connection cimport (
     TIMER_STALL, Connection, Reason, connection_is_read, list_append, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, connection_linger
-from zproxy.relay.endpoint cimport connector_dial, connector_retry, connector_settle, listener_accept, listener_arm
+from zproxy.relay.endpoint cimport (
+    Connector, Listener, connector_dial, connector_failed, connector_retry, connector_settle, listener_accept, listener_arm
+)
 from zproxy.relay.hub cimport (
     HANDSHAKES_MAX, clock_ns, hub_close, hub_doom, hub_find, hub_handshaking, hub_open, hub_release, hub_tell,
     hub_tell_endpoint
@@ -36,15 +38,15 @@ from zproxy.relay.intake cimport (
     intake_admits, intake_assembled, intake_level, intake_resume, intake_settle, intake_stalled
 )
 from zproxy.relay.mailbox cimport (
-    COMMAND_STOP, EVENT_CONNECT_FAILED, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED, Command, mailbox_end,
+    COMMAND_STOP, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED, Command, mailbox_end,
     mailbox_serve_snapshot, mailbox_take, mailbox_wants_snapshot
 )
 from zproxy.relay.peering cimport (
-    CHALLENGE_MS, PEER_GOES_ON, PEER_IS_READY, REFUSED_STEP_MS, Verdict, peering_challenge_over, peering_command,
-    peering_greeting, peering_heartbeat, peering_holder_lives, peering_inherit, peering_refused_over, peering_reject
+    CHALLENGE_MS, PEER_GOES_ON, PEER_IS_MALFORMED, PEER_IS_READY, REFUSED_STEP_MS, Verdict, peering_abandon,
+    peering_challenge_over, peering_command, peering_greeting, peering_heartbeat, peering_holder_lives, peering_inherit, peering_refused_over, peering_reject
 )
 from zproxy.relay.poller cimport (
-    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, POLL_WAKE, poller_add, poller_wait, poller_wake_clear
+    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, POLL_WAKE, poller_wait, poller_wake_clear
 )
 from zproxy.relay.routes cimport routes_remove
 from zproxy.relay.timer cimport Timer, timer_expire, timer_next
@@ -57,8 +59,9 @@ cdef extern from "<sys/uio.h>" nogil:
 
 # What it sent can never become right. Its stream must stand between two messages for an ERROR to be readable.
 cdef void connection_reject(Engine* engine, Connection* connection, Reason reason, uint64_t size) noexcept nogil:
-    if connection.side == SIDE_BACKEND and connection.state == READY:
-        worker_recover(&engine.path, connection)
+    if connection.side == SIDE_BACKEND and connection.has_joined and worker_recover(&engine.path, connection):
+        peering_abandon(&engine.hub, connection, reason, size)
+        return
     peering_reject(&engine.hub, connection, reason, size)
 
 
@@ -92,6 +95,7 @@ cdef bint take_assembled(Engine* engine, Connection* connection) noexcept nogil:
 
 
 cdef void peer_joined(Engine* engine, Connection* connection) noexcept nogil:
+    connection.has_joined = True
     if connection.connector >= 0:
         engine.connectors[connection.connector].backoff_ms = 0
     if connection.side == SIDE_BACKEND and worker_join(&engine.path, connection) != 0:
@@ -102,8 +106,9 @@ cdef bint take_command(Engine* engine, Connection* connection, const Item* item)
     cdef Verdict verdict = peering_command(&engine.hub, connection, item.bytes, item.count)
     if verdict == PEER_IS_READY:
         peer_joined(engine, connection)
-        return True
-    return verdict == PEER_GOES_ON
+    elif verdict == PEER_IS_MALFORMED:
+        connection_reject(engine, connection, REASON_MALFORMED, 0)
+    return verdict == PEER_IS_READY or verdict == PEER_GOES_ON
 
 
 # One thing the inbox found. False: this connection's bytes are of no more use.
@@ -222,47 +227,40 @@ cdef void flush_all(Engine* engine) noexcept nogil:
             worker_flushed(&engine.path, connection)
 
 
-cdef void connector_lost(Engine* engine, Connection* connection, bint was_ready) noexcept nogil:
+cdef void connector_lost(Engine* engine, Connection* connection) noexcept nogil:
+    cdef Connector* connector = &engine.connectors[connection.connector]
     if connection.state == CONNECTING and connection.reason == REASON_CONNECT:
-        hub_tell_endpoint(
-            &engine.hub, EVENT_CONNECT_FAILED, connection.side, connection.endpoint, <int>connection.reason_size
-        )
-    connector_retry(&engine.hub, &engine.connectors[connection.connector], was_ready)
+        connector_failed(&engine.hub, connector, <int>connection.reason_size)
+    else:
+        connector_retry(&engine.hub, connector)
 
 
 # The one place where connections are freed.
 cdef void connection_bury(Engine* engine, Connection* connection) noexcept nogil:
-    cdef bint was_ready = connection.state == READY or connection.state == LINGER
-    cdef bint is_named = connection.routing_frame_bytes != 0
     cdef uint64_t lost = 0
     cdef Connection* heir
     if inbox_pending(&connection.inbox) and connection.state == READY:
         counter_add(&engine.hub.counters, TRUNCATED_MESSAGES, 1)
     intake_assembled(&engine.hub, connection)
-    if was_ready and connection.side == SIDE_BACKEND:
+    if connection.has_joined and connection.side == SIDE_BACKEND:
         lost = worker_recover(&engine.path, connection)
-    elif was_ready:
+    elif connection.has_joined:
         lost = client_forfeit(&engine.path, connection)
     if connection.state == READY:
         hub_tell(&engine.hub, EVENT_DISCONNECTED, connection, connection.reason, lost, 0)
-    if is_named:
+    if connection.routing_frame_bytes:
         routes_remove(&engine.hub.routes, connection.routing_id, connection.routing_id_bytes, connection.slot)
         heir = peering_inherit(&engine.hub, connection)
         if heir != NULL:
             peer_joined(engine, heir)
     if connection.connector >= 0:
-        connector_lost(engine, connection, was_ready)
+        connector_lost(engine, connection)
     hub_release(&engine.hub, connection)
 
 
 cdef void bury_all(Engine* engine) noexcept nogil:
-    cdef int index
     while engine.hub.lists[<int>LIST_CLOSING].first != NULL:
         connection_bury(engine, engine.hub.lists[<int>LIST_CLOSING].first)
-    if hub_handshaking(&engine.hub) < HANDSHAKES_MAX and engine.phase == PHASE_RUNNING:
-        for index in range(engine.listener_count):
-            if engine.listeners[index].rearm_ms == 0:
-                listener_arm(&engine.hub, &engine.listeners[index], <uint64_t>index + 1, True)
 
 
 # ---- what is due ----
@@ -289,12 +287,19 @@ cdef void timer_due(Engine* engine, int kind, Connection* connection) noexcept n
         peering_refused_over(&engine.hub, connection)
 
 
+# Its rest is over: it had no descriptor, or too many others shook hands.
+cdef bint may_listen(const Engine* engine, const Listener* listener) noexcept nogil:
+    if listener.rearm_ms:
+        return listener.rearm_ms <= engine.hub.now_ms
+    return hub_handshaking(&engine.hub) < HANDSHAKES_MAX
+
+
 cdef void endpoints_tick(Engine* engine) noexcept nogil:
     cdef int index
     if engine.phase != PHASE_RUNNING:
         return
     for index in range(engine.listener_count):
-        if engine.listeners[index].rearm_ms and engine.listeners[index].rearm_ms <= engine.hub.now_ms:
+        if not engine.listeners[index].is_armed and may_listen(engine, &engine.listeners[index]):
             listener_arm(&engine.hub, &engine.listeners[index], <uint64_t>index + 1, True)
     for index in range(engine.connector_count):
         if engine.connectors[index].due_ms and engine.connectors[index].due_ms <= engine.hub.now_ms:
@@ -529,8 +534,8 @@ cdef void turn(Engine* engine) noexcept nogil:
     read_all(engine)
     backlog_dispatch(&engine.path)
     flush_all(engine)
-    tick(engine)
     bury_all(engine)
+    tick(engine)
     level_watch(engine)
     if is_woken:
         commands_take(engine)

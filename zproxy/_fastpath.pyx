@@ -51,7 +51,6 @@ cdef void request_hold(Fastpath* path, Connection* client, Message* message) noe
         counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
         return
     client.waiting_bytes += count
-    client.waiting_count += 1
 
 
 cdef void request_wait(Fastpath* path, Connection* client, const uint8_t* bytes, size_t count) noexcept nogil:
@@ -64,18 +63,23 @@ cdef void request_wait(Fastpath* path, Connection* client, const uint8_t* bytes,
     request_hold(path, client, &message)
 
 
-# A whole request, contiguous in the read buffer.
-cdef void request_pass(Fastpath* path, Connection* client, const uint8_t* bytes, size_t count) noexcept nogil:
-    cdef Connection* worker
-    cdef uint32_t slot = <uint32_t>WORKER_NONE
+# A request came in: the worker for it, or NULL when it has to wait, behind those that wait already.
+cdef inline Connection* request_route(Fastpath* path, uint64_t count) noexcept nogil:
+    cdef uint32_t slot
     counter_add(&path.hub.counters, REQUESTS_IN, 1)
     counter_add(&path.hub.counters, REQUESTS_IN_BYTES, count)
-    if path.backlog.count == 0:
-        slot = balance_pick(&path.balance)
-    if slot == <uint32_t>WORKER_NONE:
+    if path.backlog.count:
+        return NULL
+    slot = balance_pick(&path.balance)
+    return path.hub.table[slot] if slot != <uint32_t>WORKER_NONE else NULL
+
+
+# A whole request, contiguous in the read buffer.
+cdef void request_pass(Fastpath* path, Connection* client, const uint8_t* bytes, size_t count) noexcept nogil:
+    cdef Connection* worker = request_route(path, count)
+    if worker == NULL:
         request_wait(path, client, bytes, count)
         return
-    worker = path.hub.table[slot]
     if deliver_copy(path.hub, worker, client.routing_frame, client.routing_frame_bytes, bytes, count) != 0:
         counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
         return
@@ -85,15 +89,9 @@ cdef void request_pass(Fastpath* path, Connection* client, const uint8_t* bytes,
 # A whole request in blocks of its own.
 cdef void request_pass_large(Fastpath* path, Connection* client, Message* message) noexcept nogil:
     cdef Message whole
-    cdef Connection* worker
+    cdef Connection* worker = request_route(path, message.bytes)
     cdef uint64_t count = client.routing_frame_bytes + message.bytes
-    cdef uint32_t slot = <uint32_t>WORKER_NONE
-    counter_add(&path.hub.counters, REQUESTS_IN, 1)
-    counter_add(&path.hub.counters, REQUESTS_IN_BYTES, message.bytes)
-    if path.backlog.count == 0:
-        slot = balance_pick(&path.balance)
-    if slot != <uint32_t>WORKER_NONE:
-        worker = path.hub.table[slot]
+    if worker != NULL:
         if deliver_chain(path.hub, worker, client.routing_frame, client.routing_frame_bytes, message) == 0:
             request_passed(path, worker, count)
             return
@@ -136,12 +134,14 @@ cdef void backlog_dispatch(Fastpath* path) noexcept nogil:
 
 # ---- backend → frontend ----
 
-# The client a reply is for, if it can have it; else it is counted why not.
+# A reply came in: the client it is for, if it can have it; else it is counted why not.
 cdef inline Connection* reply_target(
     Fastpath* path, const uint8_t* bytes, size_t count, Frame* frame, uint64_t reply_bytes
 ) noexcept nogil:
     cdef uint32_t slot
     cdef Connection* client
+    counter_add(&path.hub.counters, REPLIES_IN, 1)
+    counter_add(&path.hub.counters, REPLIES_IN_BYTES, reply_bytes)
     if not routing_frame_read(bytes, count, frame):
         counter_add(&path.hub.counters, DROPPED_UNROUTABLE, 1)
         return NULL
@@ -167,11 +167,8 @@ cdef inline void reply_passed(Fastpath* path, int code, uint64_t count) noexcept
 # A whole reply, contiguous in the read buffer: its first frame says whose it is and stays here.
 cdef void reply_pass(Fastpath* path, const uint8_t* bytes, size_t count) noexcept nogil:
     cdef Frame frame
-    cdef Connection* client
+    cdef Connection* client = reply_target(path, bytes, count, &frame, count)
     cdef uint32_t routing_bytes
-    counter_add(&path.hub.counters, REPLIES_IN, 1)
-    counter_add(&path.hub.counters, REPLIES_IN_BYTES, count)
-    client = reply_target(path, bytes, count, &frame, count)
     if client == NULL:
         return
     routing_bytes = frame.header_bytes + <uint32_t>frame.body_bytes
@@ -183,11 +180,8 @@ cdef void reply_pass(Fastpath* path, const uint8_t* bytes, size_t count) noexcep
 cdef void reply_pass_large(Fastpath* path, Message* message) noexcept nogil:
     cdef const uint8_t* bytes = message.head.block.bytes + message.head.offset
     cdef Frame frame
-    cdef Connection* client
+    cdef Connection* client = reply_target(path, bytes, message.head.length, &frame, message.bytes)
     cdef uint64_t count
-    counter_add(&path.hub.counters, REPLIES_IN, 1)
-    counter_add(&path.hub.counters, REPLIES_IN_BYTES, message.bytes)
-    client = reply_target(path, bytes, message.head.length, &frame, message.bytes)
     if client == NULL:
         message_release(&path.hub.pool, message)
         return

@@ -2,7 +2,6 @@ from typing import NamedTuple
 
 FRONTEND: int
 BACKEND: int
-IS_DEBUG_BUILD: bool
 
 class Event(NamedTuple):
     kind: str

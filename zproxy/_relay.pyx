@@ -11,7 +11,6 @@ from typing import NamedTuple
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport realloc
 from libc.string cimport memset
-from posix.unistd cimport close
 
 from zproxy._engine cimport Engine, engine_close, engine_open, engine_run
 from zproxy.counters cimport COUNTER_COUNT, GAUGE_COUNT
@@ -50,7 +49,6 @@ cdef extern from *:
 
 FRONTEND = <int>SIDE_FRONTEND
 BACKEND = <int>SIDE_BACKEND
-IS_DEBUG_BUILD = ZPROXY_IS_DEBUG
 
 EVENT_KINDS = ("connected", "disconnected", "refused", "connect_failed", "accept_failed", "stopped")
 SOCKET_TYPES = ("", "REQ", "REP", "DEALER", "ROUTER")
@@ -60,7 +58,7 @@ cdef enum:
 
 
 class Event(NamedTuple):
-    """One thing the relay thread saw besides messages; see docs/operations.md for the words."""
+    """One thing the relay thread saw besides messages; `kind` is one of EVENT_KINDS, `reason` one of REASONS."""
 
     kind: str
     side: int

@@ -118,8 +118,7 @@ class Proxy:
     def _bind(self, side: int, text: str, insecure: bool) -> str:
         bound = endpoints.bind(text, insecure=insecure)
         self._bound.append(bound)
-        self._relay.add_listener(side, len(self._bound), os.dup(bound.listener.fileno()))
-        bound.listener.close()
+        self._relay.add_listener(side, len(self._bound), bound.listener.detach())
         return bound.text
 
     def _connect(self, side: int, text: str) -> None:

@@ -13,7 +13,7 @@ from support.procfs import cpu_share, rss_bytes
 from support.proxies import HostedProxy
 from support.relays import BareRelay
 from support.waiting import wait_until
-from support.zmtp_peer import ZmtpPeer, frame, greeting, ready
+from support.zmtp_peer import ZmtpPeer, command, frame, greeting, ready
 
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]
@@ -91,6 +91,27 @@ def test_malformed_frames_close_their_own_connection_only(
     with EchoWorkers(proxy.backend):
         client.send(b"hello")
         assert client.recv() == b"hello"
+
+
+@pytest.mark.parametrize("malformed", [frame(b"", command=True), command(b"PING"), b"\x80\x05hello"])
+def test_a_worker_that_turns_malformed_while_it_reads_nothing_keeps_no_request(
+    hosted: Host, peers: Peers, raw_peer: Connect, malformed: bytes
+) -> None:
+    proxy = hosted()
+    offender = raw_peer(proxy.backend, receive_buffer_bytes=4096)
+    offender.handshake("DEALER")
+    client = peers.connect(zmq.DEALER, proxy.frontend, sndhwm=0, rcvhwm=0)
+    for _ in range(20_000):
+        client.send(bytes(1024))
+    proxy.wait_for("requests_in", 20_000)
+    offender.send(malformed)
+    stats = proxy.wait_for("closed_malformed")
+    assert stats["requests_rerouted"] >= 100, "its outbox held a quarter of a MiB"
+    assert stats["requests_lost"] <= 1
+    with EchoWorkers(proxy.backend):
+        for _ in range(stats["waiting_requests"]):
+            assert client.recv() == bytes(1024)
+    assert proxy.wait_for("connections_closed", 2)["waiting_requests"] == 0
 
 
 def test_a_browser_at_the_port_is_closed_at_once(hosted: Host, raw_peer: Connect) -> None:

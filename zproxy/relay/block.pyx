@@ -20,10 +20,6 @@ cdef enum:
 cdef uint32_t[3] CAPACITY = [SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES]
 
 
-cdef inline bint pool_has_slice(Pool* pool) noexcept nogil:
-    return pool.free_slices != NULL
-
-
 cdef Block* block_create(BlockClass block_class) noexcept nogil:
     cdef Block* block = <Block*>calloc(1, sizeof(Block))
     cdef void* memory = NULL
@@ -63,7 +59,7 @@ cdef void pool_clear(Pool* pool) noexcept nogil:
     cdef Slice* slice
     for block_class in range(BLOCK_CLASSES):
         free_blocks_drop(pool, block_class, pool.free_count[block_class])
-    while pool_has_slice(pool):
+    while pool.free_slices != NULL:
         slice = pool.free_slices
         pool.free_slices = slice.next
         free(slice)

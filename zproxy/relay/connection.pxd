@@ -87,7 +87,7 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     int connector               # index of the connector that made it; -1 = accepted
     bint may_write              # the socket took everything so far
     bint has_hangup             # FIN seen: read until the end, then close
-    bint is_managed             # reserved by READY's properties; plain peers only, so far
+    bint has_joined             # its handshake was finished: messages may be owed to it, or it to others
     bint can_ping               # ZMTP >= 3.1, or has sent a PING itself
     bint is_challenged          # a newcomer wants its routing id: any byte until the timer means life
     bint is_over_budget         # not read until half of its waiting requests are taken
@@ -102,7 +102,6 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     uint64_t bytes_read
     uint64_t unheard_messages   # messages sent since its last byte: it may be too busy to answer
     uint64_t waiting_bytes      # of its requests nobody has taken yet; charged to its budget
-    uint32_t waiting_count
     Reason reason               # why it is being closed
     uint64_t reason_size        # bytes involved
     uint32_t refused_steps      # TIMER_REFUSED runs left before it is closed

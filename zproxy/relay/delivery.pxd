@@ -6,11 +6,10 @@ Called by the turn once it knows where a message goes. Decides nothing.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from zproxy.relay.block cimport Message
+from zproxy.relay.block cimport MEDIUM_BYTES, Message
 from zproxy.relay.connection cimport Connection
 from zproxy.relay.hub cimport Hub, hub_want_flush
 from zproxy.relay.outbox cimport outbox_room
-from zproxy.relay.block cimport MEDIUM_BYTES
 
 # The two parts behind each other, larger together than one block. 0, or -1: no memory, nothing was delivered.
 cdef int deliver_parts(
@@ -29,6 +28,11 @@ cdef void connection_flush(Hub* hub, Connection* connection) noexcept nogil
 cdef void connection_linger(Hub* hub, Connection* connection) noexcept nogil
 
 
+cdef inline void delivered(Hub* hub, Connection* connection) noexcept nogil:
+    connection.unheard_messages += 1
+    hub_want_flush(hub, connection)
+
+
 # Copies `head`, then `body`: the hot path. 0, or -1: no memory, nothing was delivered.
 cdef inline int deliver_copy(
     Hub* hub, Connection* connection, const uint8_t* head, uint32_t head_bytes, const uint8_t* body, size_t body_bytes
@@ -41,6 +45,5 @@ cdef inline int deliver_copy(
         return -1
     memcpy(target, head, head_bytes)
     memcpy(target + head_bytes, body, body_bytes)
-    connection.unheard_messages += 1
-    hub_want_flush(hub, connection)
+    delivered(hub, connection)
     return 0

@@ -8,24 +8,18 @@ from zproxy.relay.connection cimport (
     LIST_FLUSH, LIST_READ, LINGER, REASON_RESET, REJECTED, TIMER_HEARTBEAT, TIMER_REFUSED, Connection,
     list_append, list_remove
 )
-from zproxy.relay.hub cimport Hub, hub_doom, hub_enter, hub_want_flush
+from zproxy.relay.hub cimport Hub, hub_arm, hub_disarm, hub_doom, hub_enter
 from zproxy.relay.outbox cimport (
     FLUSH_AGAIN, FLUSH_BLOCKED, FLUSH_FAILED, FlushCode, outbox_flush, outbox_link, outbox_room
 )
 from zproxy.relay.peering cimport REFUSED_STEPS_MIN
-from zproxy.relay.timer cimport timer_arm, timer_disarm
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: SHUT_WR
     int shutdown(int fd, int how)
 
 
-cdef void delivered(Hub* hub, Connection* connection) noexcept nogil:
-    connection.unheard_messages += 1
-    hub_want_flush(hub, connection)
-
-
-# Both parts fit a block each; room for both is taken before anything is written.
+# The body becomes a chain of its own, behind the head.
 cdef int deliver_parts(
     Hub* hub, Connection* connection, const uint8_t* head, uint32_t head_bytes, const uint8_t* body, size_t body_bytes
 ) noexcept nogil:
@@ -71,8 +65,8 @@ cdef void connection_flush(Hub* hub, Connection* connection) noexcept nogil:
 
 cdef void connection_linger(Hub* hub, Connection* connection) noexcept nogil:
     hub_enter(hub, connection, LINGER)
-    timer_disarm(&hub.timers[<int>TIMER_HEARTBEAT], &connection.timers[<int>TIMER_HEARTBEAT])
+    hub_disarm(hub, connection, TIMER_HEARTBEAT)
     connection.refused_steps = REFUSED_STEPS_MIN
-    timer_arm(&hub.timers[<int>TIMER_REFUSED], &connection.timers[<int>TIMER_REFUSED], hub.now_ms)
+    hub_arm(hub, connection, TIMER_REFUSED)
     shutdown(connection.fd, SHUT_WR)
     list_append(&hub.lists[<int>LIST_READ], connection, LIST_READ)

@@ -41,8 +41,11 @@ cdef void connector_dial(Hub* hub, Connector* connector, int index) noexcept nog
 # The poller reports on an attempt: True when it is connected (its greeting is on the way).
 cdef bint connector_settle(Hub* hub, Connection* connection) noexcept nogil
 
-# The attempt failed, or its connection ended: when to try again.
-cdef void connector_retry(Hub* hub, Connector* connector, bint was_ready) noexcept nogil
+# The attempt failed for `code` (an errno; 0: no memory, or no answer in time): counted, told, tried again.
+cdef void connector_failed(Hub* hub, Connector* connector, int code) noexcept nogil
+
+# Its connection ended: when to try again. A finished handshake has set `backoff_ms` to 0.
+cdef void connector_retry(Hub* hub, Connector* connector) noexcept nogil
 
 # Packs a numeric ip and port, or an ipc path. 0, or -1: not an address.
 cdef int address_pack_ip(Address* address, const char* ip, int port) noexcept nogil

@@ -13,12 +13,12 @@ from zproxy.relay.connection cimport (
     PEER_TEXT_BYTES, REASON_CONNECT, REASON_LIMIT, TIMER_HANDSHAKE, Connection
 )
 from zproxy.relay.hub cimport (
-    ADDRESS_CONNECTIONS_MAX, HANDSHAKES_MAX, Hub, hub_admit, hub_doom, hub_handshaking, hub_random, hub_tell_endpoint
+    ADDRESS_CONNECTIONS_MAX, HANDSHAKES_MAX, Hub, hub_admit, hub_arm, hub_doom, hub_handshaking, hub_random,
+    hub_tell_endpoint
 )
 from zproxy.relay.mailbox cimport ADDRESS_BYTES, EVENT_ACCEPT_FAILED, EVENT_CONNECT_FAILED, Address
 from zproxy.relay.peering cimport peering_greet, peering_refuse
 from zproxy.relay.poller cimport poller_add, poller_remove
-from zproxy.relay.timer cimport timer_arm
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: AF_INET
@@ -171,7 +171,7 @@ cdef void listener_accept(Hub* hub, Listener* listener, uint64_t tag) noexcept n
             continue
         counter_add(&hub.counters, CONNECTIONS_ACCEPTED, 1)
         peer_describe(connection, &address)
-        timer_arm(&hub.timers[<int>TIMER_HANDSHAKE], &connection.timers[<int>TIMER_HANDSHAKE], hub.now_ms)
+        hub_arm(hub, connection, TIMER_HANDSHAKE)
         if address_is_full(hub, connection):
             peering_refuse(hub, connection, REASON_LIMIT)
             continue
@@ -181,7 +181,7 @@ cdef void listener_accept(Hub* hub, Listener* listener, uint64_t tag) noexcept n
 cdef void connector_failed(Hub* hub, Connector* connector, int code) noexcept nogil:
     counter_add(&hub.counters, CONNECT_FAILURES, 1)
     hub_tell_endpoint(hub, EVENT_CONNECT_FAILED, connector.side, connector.endpoint, code)
-    connector_retry(hub, connector, False)
+    connector_retry(hub, connector)
 
 
 cdef void connector_dial(Hub* hub, Connector* connector, int index) noexcept nogil:
@@ -202,7 +202,7 @@ cdef void connector_dial(Hub* hub, Connector* connector, int index) noexcept nog
         connector_failed(hub, connector, 0)
         return
     peer_describe(connection, &connector.address)
-    timer_arm(&hub.timers[<int>TIMER_HANDSHAKE], &connection.timers[<int>TIMER_HANDSHAKE], hub.now_ms)
+    hub_arm(hub, connection, TIMER_HANDSHAKE)
 
 
 cdef bint connector_settle(Hub* hub, Connection* connection) noexcept nogil:
@@ -213,13 +213,12 @@ cdef bint connector_settle(Hub* hub, Connection* connection) noexcept nogil:
         counter_add(&hub.counters, CONNECTIONS_CONNECTED, 1)
         peering_greet(hub, connection)
         return True
-    counter_add(&hub.counters, CONNECT_FAILURES, 1)
     hub_doom(hub, connection, REASON_CONNECT, <uint64_t>code)
     return False
 
 
-cdef void connector_retry(Hub* hub, Connector* connector, bint was_ready) noexcept nogil:
-    if was_ready or connector.backoff_ms == 0:
+cdef void connector_retry(Hub* hub, Connector* connector) noexcept nogil:
+    if connector.backoff_ms == 0:
         connector.backoff_ms = BACKOFF_FIRST_MS
     connector.due_ms = hub.now_ms + connector.backoff_ms // 2 + <int64_t>(
         hub_random(hub) % <uint64_t>(connector.backoff_ms // 2)

@@ -11,12 +11,12 @@ from zproxy.counters cimport Counters
 from zproxy.relay.block cimport Pool
 from zproxy.relay.connection cimport (
     CONNECTING, LIST_COUNT, LIST_FLUSH, REFUSED, REJECTED, STATE_COUNT, TIMER_COUNT, WAITING, Connection, ConnectionList,
-    ConnectionState, Reason, Side, list_append
+    ConnectionState, Reason, Side, TimerKind, list_append
 )
 from zproxy.relay.mailbox cimport EventKind, Mailbox
 from zproxy.relay.poller cimport Poller
 from zproxy.relay.routes cimport Routes
-from zproxy.relay.timer cimport TimerQueue
+from zproxy.relay.timer cimport TimerQueue, timer_arm, timer_disarm
 
 cdef enum:
     REFUSED_HELD_MAX = 1024     # silent refusals held at once; beyond, the oldest goes early
@@ -99,6 +99,14 @@ cdef inline uint32_t hub_handshaking(const Hub* hub) noexcept nogil:
 # Refused ones that are kept silent for a while.
 cdef inline uint32_t hub_refused(const Hub* hub) noexcept nogil:
     return hub.state_count[<int>REFUSED][0] + hub.state_count[<int>REFUSED][1]
+
+
+cdef inline void hub_arm(Hub* hub, Connection* connection, TimerKind kind) noexcept nogil:
+    timer_arm(&hub.timers[<int>kind], &connection.timers[<int>kind], hub.now_ms)
+
+
+cdef inline void hub_disarm(Hub* hub, Connection* connection, TimerKind kind) noexcept nogil:
+    timer_disarm(&hub.timers[<int>kind], &connection.timers[<int>kind])
 
 
 # Its outbox has something; it is written at the end of the turn, if the socket takes anything.

@@ -7,9 +7,8 @@ from zproxy.relay.connection cimport (
     LIST_ASSEMBLY, LIST_PAUSED, LIST_READ, READY, REASON_STALLED, SIDE_FRONTEND, TIMER_STALL, Connection, list_append,
     list_has, list_remove
 )
-from zproxy.relay.hub cimport Hub, hub_doom
+from zproxy.relay.hub cimport Hub, hub_arm, hub_disarm, hub_doom
 from zproxy.relay.inbox cimport inbox_pending
-from zproxy.relay.timer cimport timer_arm, timer_disarm
 
 cdef enum:
     LEVEL_FREE
@@ -70,7 +69,6 @@ cdef void intake_resume(Hub* hub) noexcept nogil:
 
 cdef void intake_refund(Hub* hub, Connection* connection, uint64_t count) noexcept nogil:
     connection.waiting_bytes -= count
-    connection.waiting_count -= 1
     # Half a budget of hysteresis: a client at its limit is woken for many messages, not for each.
     if connection.is_over_budget and connection.waiting_bytes * 2 <= hub.settings.connection_bytes:
         over_budget_set(hub, connection, False)
@@ -89,17 +87,17 @@ cdef void intake_settle(Hub* hub, Connection* connection, bint has_finished) noe
     if connection.inbox.is_assembling:
         list_append(&hub.lists[<int>LIST_ASSEMBLY], connection, LIST_ASSEMBLY)
     if inbox_pending(&connection.inbox) == 0:
-        timer_disarm(&hub.timers[<int>TIMER_STALL], &connection.timers[<int>TIMER_STALL])
+        hub_disarm(hub, connection, TIMER_STALL)
     elif has_finished or connection.timers[<int>TIMER_STALL].due_ms == 0:
         connection.stall_mark = connection.bytes_read
-        timer_arm(&hub.timers[<int>TIMER_STALL], &connection.timers[<int>TIMER_STALL], hub.now_ms)
+        hub_arm(hub, connection, TIMER_STALL)
 
 
 cdef void intake_stalled(Hub* hub, Connection* connection) noexcept nogil:
     cdef bint is_ours = connection.is_over_budget or list_has(connection, LIST_PAUSED) or list_has(connection, LIST_READ)
     if is_ours or connection.bytes_read - connection.stall_mark >= STALL_PROGRESS_BYTES:
         connection.stall_mark = connection.bytes_read
-        timer_arm(&hub.timers[<int>TIMER_STALL], &connection.timers[<int>TIMER_STALL], hub.now_ms)
+        hub_arm(hub, connection, TIMER_STALL)
         return
     counter_add(&hub.counters, CLOSED_STALLED, 1)
     hub_doom(hub, connection, REASON_STALLED, inbox_pending(&connection.inbox))

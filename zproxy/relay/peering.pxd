@@ -14,6 +14,7 @@ from zproxy.relay.hub cimport Hub
 cdef enum Verdict:
     PEER_GOES_ON                # nothing for the turn to do
     PEER_IS_READY               # the handshake is done: it may be given work
+    PEER_IS_MALFORMED           # it must be rejected; the turn first takes its work back
     PEER_IS_OVER                # refused, rejected or doomed: its bytes are of no more use
 
 cdef enum:
@@ -50,6 +51,9 @@ cdef void peering_refuse(Hub* hub, Connection* connection, Reason reason) noexce
 
 # ERROR, then close. `size`: bytes involved, for the log.
 cdef void peering_reject(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil
+
+# Closed without a word: it would not understand one, or its stream is cut off inside a message.
+cdef void peering_abandon(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil
 
 # TIMER_REFUSED is due.
 cdef void peering_refused_over(Hub* hub, Connection* connection) noexcept nogil

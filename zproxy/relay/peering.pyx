@@ -20,22 +20,16 @@ from zproxy.relay.handshake cimport (
     SIGNATURE_BYTES, SOCKET_DEALER, SOCKET_REP, SOCKET_REQ, SOCKET_ROUTER, GreetingCode, Ready, SocketType,
     error_write, greeting_read, greeting_write, ping_write, pong_write, ready_read, ready_write
 )
-from zproxy.relay.hub cimport REFUSED_HELD_MAX, Hub, hub_doom, hub_enter, hub_random, hub_refused, hub_tell, hub_want_flush
+from zproxy.relay.hub cimport (
+    REFUSED_HELD_MAX, Hub, hub_arm, hub_disarm, hub_doom, hub_enter, hub_random, hub_refused, hub_tell, hub_want_flush
+)
 from zproxy.relay.inbox cimport inbox_has_more, inbox_take
 from zproxy.relay.intake cimport outbox_budget
 from zproxy.relay.mailbox cimport EVENT_CONNECTED, EVENT_REFUSED
 from zproxy.relay.outbox cimport outbox_room
 from zproxy.relay.routes cimport ROUTE_NONE, routes_add, routes_find
-from zproxy.relay.timer cimport Timer, timer_arm, timer_disarm
+from zproxy.relay.timer cimport Timer
 from zproxy.relay.zmtp cimport FRAME_MORE, command_is, short_frame_write
-
-
-cdef void arm(Hub* hub, Connection* connection, int kind) noexcept nogil:
-    timer_arm(&hub.timers[kind], &connection.timers[kind], hub.now_ms)
-
-
-cdef void disarm(Hub* hub, Connection* connection, int kind) noexcept nogil:
-    timer_disarm(&hub.timers[kind], &connection.timers[kind])
 
 
 # Queues a frame of our own; False: no memory, and the connection is doomed.
@@ -86,10 +80,10 @@ cdef void refusal_begin(Hub* hub, Connection* connection, Reason reason, uint64_
     connection.reason = reason
     connection.reason_size = size
     hub_tell(hub, EVENT_REFUSED, connection, reason, size, limit)
-    disarm(hub, connection, TIMER_HANDSHAKE)
-    disarm(hub, connection, TIMER_CHALLENGE)
-    disarm(hub, connection, TIMER_HEARTBEAT)
-    disarm(hub, connection, TIMER_STALL)
+    hub_disarm(hub, connection, TIMER_HANDSHAKE)
+    hub_disarm(hub, connection, TIMER_CHALLENGE)
+    hub_disarm(hub, connection, TIMER_HEARTBEAT)
+    hub_disarm(hub, connection, TIMER_STALL)
     list_remove(&hub.lists[<int>LIST_READ], connection, LIST_READ)
 
 
@@ -98,10 +92,15 @@ cdef void peering_refuse(Hub* hub, Connection* connection, Reason reason) noexce
     refusal_begin(hub, connection, reason, 0)
     hub_enter(hub, connection, REFUSED)
     connection.refused_steps = REFUSED_STEPS_MIN + <uint32_t>(hub_random(hub) & 3)
-    arm(hub, connection, TIMER_REFUSED)
+    hub_arm(hub, connection, TIMER_REFUSED)
     if hub_refused(hub) > REFUSED_HELD_MAX:
         oldest = hub.timers[<int>TIMER_REFUSED].first.slot
         hub_doom(hub, hub.table[oldest], REASON_NONE, 0)
+
+
+cdef void peering_abandon(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil:
+    refusal_begin(hub, connection, reason, size)
+    hub_doom(hub, connection, reason, size)
 
 
 cdef void peering_reject(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil:
@@ -121,7 +120,7 @@ cdef void peering_reject(Hub* hub, Connection* connection, Reason reason, uint64
     if say(hub, connection, frame, count):
         hub_enter(hub, connection, REJECTED)
         connection.refused_steps = REFUSED_STEPS_MIN
-        arm(hub, connection, TIMER_REFUSED)
+        hub_arm(hub, connection, TIMER_REFUSED)
 
 
 cdef void peering_refused_over(Hub* hub, Connection* connection) noexcept nogil:
@@ -129,7 +128,7 @@ cdef void peering_refused_over(Hub* hub, Connection* connection) noexcept nogil:
     if connection.refused_steps == 0:
         hub_doom(hub, connection, connection.reason, 0)
         return
-    arm(hub, connection, TIMER_REFUSED)
+    hub_arm(hub, connection, TIMER_REFUSED)
 
 
 cdef void peering_greet(Hub* hub, Connection* connection) noexcept nogil:
@@ -148,8 +147,7 @@ cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil:
     if code == GREETING_NEED:
         return PEER_GOES_ON
     if code == GREETING_GARBAGE or code == GREETING_VERSION:
-        refusal_begin(hub, connection, REASON_VERSION if code == GREETING_VERSION else REASON_MALFORMED, 0)
-        hub_doom(hub, connection, connection.reason, 0)
+        peering_abandon(hub, connection, REASON_VERSION if code == GREETING_VERSION else REASON_MALFORMED, 0)
         return PEER_IS_OVER
     if code == GREETING_MECHANISM:
         peering_reject(hub, connection, REASON_MECHANISM, 0)
@@ -190,11 +188,11 @@ cdef Verdict peer_admit(Hub* hub, Connection* connection) noexcept nogil:
         )
         if not say_ready(hub, connection):
             return PEER_IS_OVER
-    disarm(hub, connection, TIMER_HANDSHAKE)
-    disarm(hub, connection, TIMER_CHALLENGE)
+    hub_disarm(hub, connection, TIMER_HANDSHAKE)
+    hub_disarm(hub, connection, TIMER_CHALLENGE)
     hub_enter(hub, connection, READY)
     if hub.settings.heartbeat_ms and connection.can_ping:
-        arm(hub, connection, TIMER_HEARTBEAT)
+        hub_arm(hub, connection, TIMER_HEARTBEAT)
     hub_tell(hub, EVENT_CONNECTED, connection, REASON_NONE, 0, 0)
     return PEER_IS_READY
 
@@ -202,8 +200,8 @@ cdef Verdict peer_admit(Hub* hub, Connection* connection) noexcept nogil:
 # Somebody holds the newcomer's name: its socket is drained and it is asked for a sign of life at once.
 cdef Verdict holder_challenge(Hub* hub, Connection* newcomer, Connection* holder) noexcept nogil:
     hub_enter(hub, newcomer, WAITING)
-    disarm(hub, newcomer, TIMER_HANDSHAKE)
-    arm(hub, newcomer, TIMER_CHALLENGE)
+    hub_disarm(hub, newcomer, TIMER_HANDSHAKE)
+    hub_arm(hub, newcomer, TIMER_CHALLENGE)
     list_append(&hub.lists[<int>LIST_READ], holder, LIST_READ)     # what it sent already is life, its end too
     if not holder.is_challenged and holder.can_ping:
         say_ping(hub, holder)
@@ -215,8 +213,7 @@ cdef Verdict ready_take(Hub* hub, Connection* connection, const uint8_t* body, s
     cdef Ready ready
     cdef uint32_t holder
     if not ready_read(body, count, &ready):
-        peering_reject(hub, connection, REASON_MALFORMED, 0)
-        return PEER_IS_OVER
+        return PEER_IS_MALFORMED
     connection.socket_type = ready.socket_type
     if not socket_type_fits(connection, ready.socket_type):
         peering_reject(hub, connection, REASON_SOCKET_TYPE, 0)
@@ -281,7 +278,7 @@ cdef bint may_be_busy(const Connection* connection) noexcept nogil:
 cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil:
     cdef uint32_t slot = routes_find(&hub.routes, newcomer.routing_id, newcomer.routing_id_bytes)
     cdef Connection* holder
-    arm(hub, newcomer, TIMER_CHALLENGE)     # until the holder is buried, or the newcomer refused
+    hub_arm(hub, newcomer, TIMER_CHALLENGE)     # until the holder is buried, or the newcomer refused
     if slot == <uint32_t>ROUTE_NONE:
         return
     holder = hub.table[slot]
@@ -294,7 +291,7 @@ cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil:
 
 cdef void peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil:
     cdef int64_t silence_ms = hub.now_ms - connection.heard_ms
-    arm(hub, connection, TIMER_HEARTBEAT)
+    hub_arm(hub, connection, TIMER_HEARTBEAT)
     if silence_ms < hub.settings.heartbeat_ms or may_be_busy(connection):
         return
     if connection.pinged_ms and silence_ms >= HEARTBEATS_MISSED_MAX * hub.settings.heartbeat_ms:
@@ -308,12 +305,11 @@ cdef Verdict ping_take(Hub* hub, Connection* connection, const uint8_t* body, si
     cdef uint8_t[HANDSHAKE_REPLY_MAX] frame
     cdef size_t frame_bytes = pong_write(frame, body, count)
     if frame_bytes == 0:
-        peering_reject(hub, connection, REASON_MALFORMED, 0)
-        return PEER_IS_OVER
+        return PEER_IS_MALFORMED
     counter_add(&hub.counters, PINGS_IN, 1)
     connection.can_ping = True
     if hub.settings.heartbeat_ms and connection.timers[<int>TIMER_HEARTBEAT].due_ms == 0:
-        arm(hub, connection, TIMER_HEARTBEAT)
+        hub_arm(hub, connection, TIMER_HEARTBEAT)
     if connection.outbox.bytes and connection.outbox.bytes + frame_bytes > outbox_budget(hub):
         counter_add(&hub.counters, PONGS_DROPPED, 1)
         return PEER_GOES_ON
@@ -322,8 +318,7 @@ cdef Verdict ping_take(Hub* hub, Connection* connection, const uint8_t* body, si
 
 cdef Verdict peering_command(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
     if count == 0 or body[0] == 0 or <size_t>body[0] + 1 > count:
-        peering_reject(hub, connection, REASON_MALFORMED, 0)
-        return PEER_IS_OVER
+        return PEER_IS_MALFORMED
     if command_is(body, count, b"ERROR", 5):
         counter_add(&hub.counters, CLOSED_PEER_ERROR, 1)
         hub_doom(hub, connection, REASON_PEER_ERROR, 0)
