@@ -1,19 +1,36 @@
+# ZPROXY_BUILD (release, debug, sanitize; see setup.py) picks the build, and with it a virtual environment of its own.
 PYTHON ?= python3
-BIN := .venv/bin
+ZPROXY_BUILD ?= release
+export ZPROXY_BUILD
+VENV := .venv$(addprefix -,$(filter-out release,$(ZPROXY_BUILD)))
+BIN := $(VENV)/bin
+SOURCES := $(shell find zproxy -name '*.py' -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd')
 
-.PHONY: dev test lint
+ifeq ($(ZPROXY_BUILD),sanitize)
+# CPython is not instrumented, so the runtimes are loaded first; libstdc++ too, because they look for its throw only
+# then. CPython's own leaks are not ours: the relay counts its blocks itself.
+RUNTIMES := $(foreach name,libasan.so libubsan.so libstdc++.so.6,$(shell $(CC) -print-file-name=$(name)))
+TESTED := env LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
+SELECTED := -m "not soak and not resident"
+endif
 
-.venv/installed: pyproject.toml setup.py $(shell find zproxy -name '*.py' -o -name '*.pyx' -o -name '*.pxd')
-	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+.PHONY: dev test debug sanitize lint
+
+$(VENV)/installed: pyproject.toml setup.py $(SOURCES)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -U pip
 	$(BIN)/pip install -q '.[dev]'
 	touch $@
 
-dev: .venv/installed
+dev: $(VENV)/installed
 
-test: .venv/installed
-	$(BIN)/pytest
+test: $(VENV)/installed
+	$(TESTED) $(BIN)/pytest $(SELECTED)
 
-lint: .venv/installed
+debug sanitize:
+	$(MAKE) test ZPROXY_BUILD=$@
+
+lint: $(VENV)/installed
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict zproxy
+	$(BIN)/mypy zproxy tests
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint zproxy

@@ -4,6 +4,8 @@ ZPROXY_BUILD picks the kind of build:
     release   (default) -O3
     debug     -O0 -g, and the relay checks at its end that no block and no connection is left
     sanitize  debug under AddressSanitizer and UndefinedBehaviorSanitizer
+
+Each kind has a build directory of its own: an object file of one in the extension of another would go unnoticed.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ def extensions(kind: str) -> list[Extension]:
         Extension(
             ".".join(path.with_suffix("").parts),
             [str(path)],
+            depends=["setup.py"],
             extra_compile_args=[*COMPILE_FLAGS[kind], "-fno-strict-aliasing", "-fvisibility=hidden"],
             extra_link_args=LINK_FLAGS[kind],
             libraries=["pthread", "dl"] if sys.platform == "linux" else [],
@@ -54,10 +57,10 @@ def build() -> None:
         ext_modules=cythonize(
             extensions(kind),
             compiler_directives=DIRECTIVES,
-            build_dir=f"build/cython-{kind}",
+            build_dir=f"build/{kind}/cython",
             nthreads=os.cpu_count() or 1,
         ),
-        options={"build_ext": {"parallel": os.cpu_count() or 1}},
+        options={"build": {"build_base": f"build/{kind}"}, "build_ext": {"parallel": os.cpu_count() or 1}},
     )
 
 

@@ -24,7 +24,8 @@ from zproxy.relay.connection cimport (
 )
 from zproxy.relay.delivery cimport connection_flush, connection_linger
 from zproxy.relay.endpoint cimport (
-    Connector, Listener, connector_dial, connector_failed, connector_retry, connector_settle, listener_accept, listener_arm
+    Connector, Listener, connector_dial, connector_failed, connector_retry, connector_settle, listener_accept,
+    listener_arm
 )
 from zproxy.relay.hub cimport (
     HANDSHAKES_MAX, clock_ns, hub_close, hub_doom, hub_find, hub_handshaking, hub_open, hub_release, hub_tell,
@@ -43,7 +44,8 @@ from zproxy.relay.mailbox cimport (
 )
 from zproxy.relay.peering cimport (
     CHALLENGE_MS, PEER_GOES_ON, PEER_IS_MALFORMED, PEER_IS_READY, REFUSED_STEP_MS, Verdict, peering_abandon,
-    peering_challenge_over, peering_command, peering_greeting, peering_heartbeat, peering_holder_lives, peering_inherit, peering_refused_over, peering_reject
+    peering_challenge_over, peering_command, peering_greeting, peering_heartbeat, peering_holder_lives, peering_inherit,
+    peering_refused_over, peering_reject
 )
 from zproxy.relay.poller cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, POLL_WAKE, poller_wait, poller_wake_clear
@@ -506,9 +508,11 @@ cdef void linger_all(Engine* engine) noexcept nogil:
 # On the way to a stop: is this phase's work done, or its time over?
 cdef void phase_advance(Engine* engine) noexcept nogil:
     cdef bint is_over = engine.phase_due_ms <= engine.hub.now_ms
+    cdef bint is_taken
     if engine.phase == PHASE_DRAINING:
         # Requests wait only while there is somebody who will be able to take them.
-        if is_over or ((engine.path.backlog.count == 0 or engine.path.balance.count == 0) and not has_unwritten(engine)):
+        is_taken = engine.path.backlog.count == 0 or engine.path.balance.count == 0
+        if is_over or (is_taken and not has_unwritten(engine)):
             linger_all(engine)
     elif is_over:
         engine.phase = PHASE_ENDED

@@ -1,8 +1,10 @@
 """Fast path: a whole message's way from one side to the other. The only file that sees both the relay's bytes and
 the broker's picks.
 
-    request_pass ─► balance.pick ─► delivery ─► worker's outbox          reply_pass ─► routes.find ─► delivery ─► client's outbox
-        └► backlog, when nobody can take it ─► backlog_dispatch               └► a counter that says why not
+    request_pass ─► balance.pick ─► delivery ─► worker's outbox
+        └► backlog, when nobody can take it ─► backlog_dispatch
+    reply_pass ─► routes.find ─► delivery ─► client's outbox
+        └► a counter that says why not
 
 Called by the turn (_engine.pyx), one message or event a call. Writes nothing itself: outboxes are flushed at the
 end of the turn, but for a worker's that is full.

@@ -34,7 +34,9 @@ cdef int backlog_pack(
 ) noexcept nogil
 
 # Appends `message`, which is empty afterwards. 0, or -1: no memory (the message is still the caller's).
-cdef int backlog_push(Backlog* backlog, Pool* pool, Message* message, uint32_t owner, uint32_t generation) noexcept nogil
+cdef int backlog_push(
+    Backlog* backlog, Pool* pool, Message* message, uint32_t owner, uint32_t generation
+) noexcept nogil
 
 # Takes the oldest out: 1, or 0 when there is none. The message is the caller's now.
 cdef int backlog_pop(Backlog* backlog, Pool* pool, Parcel* parcel) noexcept nogil

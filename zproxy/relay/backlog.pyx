@@ -23,10 +23,10 @@ cdef int backlog_pack(
     cdef uint32_t offset
     memset(message, 0, sizeof(Message))
     if count > MEDIUM_BYTES:
-        if message_append(pool, message, head, head_bytes) == 0 and message_append(pool, message, body, body_bytes) == 0:
-            return 0
-        message_release(pool, message)
-        return -1
+        if message_append(pool, message, head, head_bytes) != 0 or message_append(pool, message, body, body_bytes) != 0:
+            message_release(pool, message)
+            return -1
+        return 0
     if backlog.packing == NULL or backlog.packing.capacity - backlog.packing.fill < count:
         packing_drop(backlog, pool)
         backlog.packing = block_take(pool, BLOCK_MEDIUM)
@@ -44,7 +44,9 @@ cdef int backlog_pack(
     return 0
 
 
-cdef int backlog_push(Backlog* backlog, Pool* pool, Message* message, uint32_t owner, uint32_t generation) noexcept nogil:
+cdef int backlog_push(
+    Backlog* backlog, Pool* pool, Message* message, uint32_t owner, uint32_t generation
+) noexcept nogil:
     cdef Parcel* parcel = <Parcel*>malloc(sizeof(Parcel))
     if parcel == NULL:
         return -1

@@ -153,8 +153,8 @@ cdef void listener_accept(Hub* hub, Listener* listener, uint64_t tag) noexcept n
     cdef Address address
     cdef Connection* connection
     cdef int fd
-    cdef int index
-    for index in range(ACCEPT_BATCH):
+    cdef int _accepted
+    for _accepted in range(ACCEPT_BATCH):
         if hub_handshaking(hub) >= HANDSHAKES_MAX:
             listener_arm(hub, listener, tag, False)
             return

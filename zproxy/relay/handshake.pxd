@@ -129,7 +129,9 @@ cdef inline bint ready_read(const uint8_t* body, size_t count, Ready* ready) noe
     return True
 
 
-cdef inline size_t property_write(uint8_t* target, const char* name, const char* value, uint8_t value_bytes) noexcept nogil:
+cdef inline size_t property_write(
+    uint8_t* target, const char* name, const char* value, uint8_t value_bytes
+) noexcept nogil:
     cdef uint8_t name_bytes = 0
     while name[name_bytes]:
         target[1 + name_bytes] = <uint8_t>name[name_bytes]
@@ -142,7 +144,8 @@ cdef inline size_t property_write(uint8_t* target, const char* name, const char*
     return 5 + <size_t>name_bytes + value_bytes
 
 
-# Our READY as a whole frame; returns its bytes (at most HANDSHAKE_REPLY_MAX). `is_router`: as the frontend presents itself.
+# Our READY as a whole frame; returns its bytes (at most HANDSHAKE_REPLY_MAX). `is_router`: as the frontend presents
+# itself.
 cdef inline size_t ready_write(uint8_t* target, bint is_router) noexcept nogil:
     cdef size_t count = 6
     memcpy(target + 2, <const uint8_t*>b"\x05READY", 6)

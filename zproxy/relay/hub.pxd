@@ -10,8 +10,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from zproxy.counters cimport Counters
 from zproxy.relay.block cimport Pool
 from zproxy.relay.connection cimport (
-    CONNECTING, LIST_COUNT, LIST_FLUSH, REFUSED, REJECTED, STATE_COUNT, TIMER_COUNT, WAITING, Connection, ConnectionList,
-    ConnectionState, Reason, Side, TimerKind, list_append
+    CONNECTING, LIST_COUNT, LIST_FLUSH, REFUSED, REJECTED, STATE_COUNT, TIMER_COUNT, WAITING, Connection,
+    ConnectionList, ConnectionState, Reason, Side, TimerKind, list_append
 )
 from zproxy.relay.mailbox cimport EventKind, Mailbox
 from zproxy.relay.poller cimport Poller

@@ -94,7 +94,8 @@ cdef void intake_settle(Hub* hub, Connection* connection, bint has_finished) noe
 
 
 cdef void intake_stalled(Hub* hub, Connection* connection) noexcept nogil:
-    cdef bint is_ours = connection.is_over_budget or list_has(connection, LIST_PAUSED) or list_has(connection, LIST_READ)
+    cdef bint is_unread = list_has(connection, LIST_PAUSED) or list_has(connection, LIST_READ)
+    cdef bint is_ours = connection.is_over_budget or is_unread
     if is_ours or connection.bytes_read - connection.stall_mark >= STALL_PROGRESS_BYTES:
         connection.stall_mark = connection.bytes_read
         hub_arm(hub, connection, TIMER_STALL)

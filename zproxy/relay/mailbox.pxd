@@ -76,8 +76,10 @@ cdef void mailbox_close(Mailbox* mailbox) noexcept nogil
 # Python's side. Waits are bounded (ms) and made without the GIL.
 # mailbox_post: 0, or -1 when COMMAND_CAPACITY commands wait. The caller wakes the poller.
 cdef int mailbox_post(Mailbox* mailbox, const Command* command) noexcept nogil
-cdef int mailbox_await_event(Mailbox* mailbox, Event* event, int64_t timeout_ms) noexcept nogil     # 1 filled, 0 time-out
-cdef uint64_t mailbox_ask_snapshot(Mailbox* mailbox) noexcept nogil                                  # its number; then wake
+# mailbox_await_event, mailbox_await_snapshot: 1 filled, 0 time-out.
+# mailbox_ask_snapshot: the number to await. The caller wakes the poller.
+cdef int mailbox_await_event(Mailbox* mailbox, Event* event, int64_t timeout_ms) noexcept nogil
+cdef uint64_t mailbox_ask_snapshot(Mailbox* mailbox) noexcept nogil
 cdef int mailbox_await_snapshot(Mailbox* mailbox, uint64_t number, uint64_t* values, int64_t timeout_ms) noexcept nogil
 cdef bint mailbox_await_end(Mailbox* mailbox, int64_t timeout_ms) noexcept nogil
 
