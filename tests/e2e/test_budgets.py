@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import zmq
 from support.peers import Peers
-from support.procfs import cpu_share, peak_rss_bytes, rss_bytes
 from support.proxies import HostedProxy
 from support.waiting import wait_while_steady
 from support.zmtp_peer import ERROR, ConnectionClosed, ZmtpPeer, frame_header, greeting, message, ping, ready
+
+from zproxy.procfs import cpu_share, peak_rss_bytes, rss_bytes
 
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import zmq
 from support.peers import Peers
-from support.procfs import cpu_share
 from support.proxies import HostedProxy
 from support.zmtp_peer import greeting, ready
+
+from zproxy.procfs import cpu_share
 
 Host = Callable[..., HostedProxy]
 

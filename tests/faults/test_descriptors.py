@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import zmq
 from support.peers import EchoWorkers, Peers
-from support.procfs import cpu_share, descriptor_count
 from support.proxies import HostedProxy
 from support.waiting import wait_until
 from support.zmtp_peer import ZmtpPeer, greeting, ready
+
+from zproxy.procfs import cpu_share, descriptor_count
 
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import pytest
 import zmq
 from support.peers import EchoWorkers, Peers
-from support.procfs import cpu_share, rss_bytes
 from support.proxies import HostedProxy
 from support.relays import BareRelay
 from support.waiting import wait_until
 from support.zmtp_peer import ZmtpPeer, command, frame, greeting, ready
+
+from zproxy.procfs import cpu_share, rss_bytes
 
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import pytest
 import zmq
 from support.peers import EchoWorkers, Peers
-from support.procfs import peak_rss_bytes, rss_bytes
 from support.proxies import HostedProxy
 from support.zmtp_peer import ZmtpPeer, frame, frame_header
+
+from zproxy.procfs import peak_rss_bytes, rss_bytes
 
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import zmq
 from support.peers import EchoWorkers, Peers
-from support.procfs import cpu_share
 from support.proxies import HostedProxy
 from support.waiting import wait_while_steady
+
+from zproxy.procfs import cpu_share
 
 Host = Callable[..., HostedProxy]
 

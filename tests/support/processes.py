@@ -1,4 +1,4 @@
-"""Child processes that never outlive the tests, and lines of JSON to talk to them."""
+"""Python children that answer lines of JSON."""
 
 from __future__ import annotations
 
@@ -8,28 +8,9 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-STOP_SECONDS = 15.0
-
-# PR_SET_PDEATHSIG survives exec: SIGKILL comes when the tests die, however they die.
-DIE_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+from zproxy.processes import STOP_SECONDS, spawn
 
 SUPPORT = Path(__file__).parent
-
-
-def spawn(argv: list[str], **options: Any) -> subprocess.Popen[str]:
-    """`argv` as a child that is killed with us."""
-    return subprocess.Popen([sys.executable, "-ISc", DIE_WITH_PARENT, *argv], text=True, **options)
-
-
-def end(process: subprocess.Popen[str]) -> int:
-    """SIGTERM, then after a while SIGKILL; the exit code."""
-    if process.poll() is None:
-        process.terminate()
-    try:
-        return process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
 
 
 class Servant:

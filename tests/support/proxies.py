@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.processes import SUPPORT, Servant, end, spawn
+from support.processes import SUPPORT, Servant
 from support.waiting import wait_until
+from zproxy.processes import end, spawn
 
 START_SECONDS = 20.0
 

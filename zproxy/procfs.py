@@ -1,4 +1,4 @@
-"""Figures of a process, from /proc and its CPU clock (10 ms ticks would be too coarse)."""
+"""Figures of a process: its CPU clock (10 ms ticks would be too coarse), and what /proc tells."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def peak_rss_bytes(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError(f"/proc/{pid}/status has no VmHWM")
+    raise ProcessLookupError(f"/proc/{pid}/status has no VmHWM: the process has ended")
 
 
 def descriptor_count(pid: int) -> int:
