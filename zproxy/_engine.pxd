@@ -1,25 +1,22 @@
-"""The turn: wait, read, ask, queue, flush; then bury what ended, tick what is due, serve a snapshot.
+"""The turn: wait, read, queue, flush; then bury what ended, tick what is due, serve a snapshot.
 
-    poller.wait ─► connection_event ─► read_all ─► inbox.next ─► fast path
-                                          └► peering (greeting, READY, PING)
-    ─► backlog_dispatch ─► flush_all ─► bury_all ─► tick ─► commands, snapshot ─► sleep until the next event or deadline
+    poller.wait ─► connection_event ─► read_all ─► backlog_dispatch ─► flush_all ─► bury_all ─► tick
+    ─► commands, snapshot ─► sleep until the next event or deadline
 
 One thread, no lock, no GIL, no Python object. Between two events nothing is half done, so a snapshot taken there
 balances.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from zproxy._fastpath cimport Fastpath
-from zproxy.relay.endpoint cimport Connector, Listener
+from zproxy.relay.endpoint cimport Endpoints
 from zproxy.relay.hub cimport Hub
+from zproxy.relay.spin cimport Spin
 
 cdef enum:
-    READ_TURN_BYTES = 262144    # most that one connection is read in a turn; then the others have theirs
     TRIM_EVERY_MS = 1000        # idle blocks go back to the system, half of them at a time
     LINGER_MS = 1000            # how long the end of written connections is awaited at a stop
-    SPIN_STREAK = 16            # single messages in quick succession before --spin auto begins to spin
-    SPIN_MESSAGES = 2           # a turn with more is a batch: the next one comes without hurry
 
 cdef enum Phase:
     PHASE_RUNNING
@@ -30,21 +27,15 @@ cdef enum Phase:
 cdef struct Engine:             # owned by the Relay object; while the thread runs, touched by it alone
     Hub hub
     Fastpath path
-    Listener* listeners
-    Connector* connectors
-    int listener_count
-    int connector_count
-    uint8_t* read_buffer
+    Endpoints endpoints
+    Spin spin
     Phase phase
     int64_t phase_due_ms        # the drain's or the linger's end
     int64_t trim_due_ms         # 0 = nothing to trim
     int level                   # intake_level at the last look
-    int64_t turn_ended_ns       # for spinning
-    uint32_t turn_messages
-    uint32_t spin_streak
     uint64_t leaked             # blocks, slices and connections left at the end: a bug
 
-# Opens what the engine needs; `settings` are in the hub already. 0, or an errno.
+# Opens what the engine needs; the hub's settings and the spin are set already. 0, or an errno.
 cdef int engine_open(Engine* engine) noexcept nogil
 
 # Turns until it is told to stop and has stopped. The body of the relay thread.

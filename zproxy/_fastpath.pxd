@@ -2,12 +2,12 @@
 the broker's picks.
 
     request_pass ─► balance.pick ─► delivery ─► worker's outbox
-        └► backlog, when nobody can take it ─► backlog_dispatch
+        └► backlog, when nobody can take it ─► backlog_dispatch ─► the same
     reply_pass ─► routes.find ─► delivery ─► client's outbox
         └► a counter that says why not
 
-Called by the turn (_engine.pyx), one message or event a call. Writes nothing itself: outboxes are flushed at the
-end of the turn, but for a worker's that is full.
+Called by the turn (_reading.pyx, _engine.pyx), one message or event a call. Writes nothing itself: outboxes are
+flushed at the end of the turn, but for a worker's that is full.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -37,8 +37,8 @@ cdef void reply_pass_large(Fastpath* path, Message* message) noexcept nogil
 # What waits goes out while somebody can take it.
 cdef void backlog_dispatch(Fastpath* path) noexcept nogil
 
-# A worker is ready for messages. 0, or -1: no memory.
-cdef int worker_join(Fastpath* path, Connection* worker) noexcept nogil
+# Its handshake is finished: messages may pass. A worker for whom there is no memory is doomed.
+cdef void peer_join(Fastpath* path, Connection* peer) noexcept nogil
 
 # A worker's outbox was written: it may take messages again.
 cdef void worker_flushed(Fastpath* path, Connection* worker) noexcept nogil

@@ -15,9 +15,9 @@ from zproxy.relay.backlog cimport (
     Backlog, Parcel, backlog_clear, backlog_pack, backlog_pop, backlog_prepend, backlog_push, parcel_charge
 )
 from zproxy.relay.block cimport SMALL_BYTES, Message, message_join, message_release, message_skip
-from zproxy.relay.connection cimport READY, Connection
+from zproxy.relay.connection cimport READY, REASON_NO_MEMORY, SIDE_BACKEND, Connection
 from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
-from zproxy.relay.hub cimport hub_find
+from zproxy.relay.hub cimport hub_doom, hub_find
 from zproxy.relay.intake cimport intake_refund, outbox_budget
 from zproxy.relay.outbox cimport outbox_reclaim
 from zproxy.relay.routes cimport ROUTE_NONE, routes_find
@@ -224,10 +224,12 @@ cdef uint64_t client_forfeit(Fastpath* path, Connection* client) noexcept nogil:
     return lost
 
 
-# ---- workers come and go ----
+# ---- peers come and go ----
 
-cdef int worker_join(Fastpath* path, Connection* worker) noexcept nogil:
-    return balance_add(&path.balance, worker.slot)
+cdef void peer_join(Fastpath* path, Connection* peer) noexcept nogil:
+    peer.has_joined = True
+    if peer.side == SIDE_BACKEND and balance_add(&path.balance, peer.slot) != 0:
+        hub_doom(path.hub, peer, REASON_NO_MEMORY, 0)
 
 
 cdef void worker_flushed(Fastpath* path, Connection* worker) noexcept nogil:

@@ -9,15 +9,15 @@ import os
 from typing import NamedTuple
 
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport realloc
 from libc.string cimport memset
 
 from zproxy._engine cimport Engine, engine_close, engine_open, engine_run
 from zproxy.counters cimport COUNTER_COUNT, GAUGE_COUNT
+from zproxy.relay.address cimport Address, address_pack_ip, address_pack_path
 from zproxy.relay.connection cimport SIDE_BACKEND, SIDE_FRONTEND, Side
-from zproxy.relay.endpoint cimport Connector, Listener, address_pack_ip, address_pack_path
+from zproxy.relay.endpoint cimport endpoints_connect, endpoints_listen
 from zproxy.relay.mailbox cimport (
-    COMMAND_ADDRESS, COMMAND_STOP, Address, Command, Event as CEvent, mailbox_ask_snapshot, mailbox_await_end,
+    COMMAND_ADDRESS, COMMAND_STOP, Command, Event as CEvent, mailbox_ask_snapshot, mailbox_await_end,
     mailbox_await_event, mailbox_await_snapshot, mailbox_close, mailbox_open, mailbox_post
 )
 from zproxy.relay.poller cimport poller_close, poller_wake
@@ -117,8 +117,8 @@ cdef class Relay:
         self.engine.hub.settings.heartbeat_ms = heartbeat_ms
         self.engine.hub.settings.stall_ms = stall_ms
         self.engine.hub.settings.handshake_ms = handshake_ms
-        self.engine.hub.settings.spin_us = spin_us
-        self.engine.hub.settings.spin_auto = spin_auto
+        self.engine.spin.limit_ns = spin_us * 1000
+        self.engine.spin.is_auto = spin_auto
         code = engine_open(&self.engine)
         if code:
             raise OSError(code, os.strerror(code))
@@ -130,43 +130,23 @@ cdef class Relay:
             self._post_stop(0)
             with nogil:
                 pthread_join(self.thread, NULL)
-        elif not self.is_started and self.engine.read_buffer != NULL:
+        elif not self.is_started and self.engine.hub.read_buffer != NULL:
             engine_close(&self.engine)
         poller_close(&self.engine.hub.poller)
         mailbox_close(&self.engine.hub.mailbox)
 
     def add_listener(self, int side, int endpoint, int fd):
         """Accepts from `fd`, a bound, listening, non-blocking socket, which is the relay's from here on."""
-        cdef void* grown
-        cdef Listener* listener
         self._check_configurable()
-        grown = realloc(self.engine.listeners, (self.engine.listener_count + 1) * sizeof(Listener))
-        if grown == NULL:
+        if endpoints_listen(&self.engine.endpoints, <Side>side, endpoint, fd) != 0:
             raise MemoryError
-        self.engine.listeners = <Listener*>grown
-        listener = &self.engine.listeners[self.engine.listener_count]
-        memset(listener, 0, sizeof(Listener))
-        listener.fd = fd
-        listener.side = <Side>side
-        listener.endpoint = endpoint
-        self.engine.listener_count += 1
 
     def add_connector(self, int side, int endpoint, address):
         """Connects to `address`, a numeric (ip, port) or a Unix socket's path, again and again."""
-        cdef void* grown
-        cdef Connector* connector
         cdef Address packed = address_wrap(address)
         self._check_configurable()
-        grown = realloc(self.engine.connectors, (self.engine.connector_count + 1) * sizeof(Connector))
-        if grown == NULL:
+        if endpoints_connect(&self.engine.endpoints, <Side>side, endpoint, &packed) != 0:
             raise MemoryError
-        self.engine.connectors = <Connector*>grown
-        connector = &self.engine.connectors[self.engine.connector_count]
-        memset(connector, 0, sizeof(Connector))
-        connector.side = <Side>side
-        connector.endpoint = endpoint
-        connector.address = packed
-        self.engine.connector_count += 1
 
     def set_address(self, int endpoint, address):
         """From now on the connector `endpoint` connects there; a live connection stays."""

@@ -21,12 +21,13 @@ cdef int backlog_pack(
 ) noexcept nogil:
     cdef size_t count = head_bytes + body_bytes
     cdef uint32_t offset
+    cdef int code
     memset(message, 0, sizeof(Message))
     if count > MEDIUM_BYTES:
-        if message_append(pool, message, head, head_bytes) != 0 or message_append(pool, message, body, body_bytes) != 0:
+        code = message_append(pool, message, head, head_bytes) or message_append(pool, message, body, body_bytes)
+        if code != 0:
             message_release(pool, message)
-            return -1
-        return 0
+        return code
     if backlog.packing == NULL or backlog.packing.capacity - backlog.packing.fill < count:
         packing_drop(backlog, pool)
         backlog.packing = block_take(pool, BLOCK_MEDIUM)

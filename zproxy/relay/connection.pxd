@@ -11,10 +11,10 @@ made from it.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from zproxy.relay.address cimport ADDRESS_KEY_BYTES, ADDRESS_TEXT_BYTES
 from zproxy.relay.block cimport Pool
 from zproxy.relay.handshake cimport SocketType
 from zproxy.relay.inbox cimport Inbox
-from zproxy.relay.mailbox cimport PEER_TEXT_BYTES
 from zproxy.relay.outbox cimport Outbox
 from zproxy.relay.timer cimport Timer
 
@@ -105,8 +105,8 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     Reason reason               # why it is being closed
     uint64_t reason_size        # bytes involved
     uint32_t refused_steps      # TIMER_REFUSED runs left before it is closed
-    uint8_t[16] peer_address    # for the limit per address; zero for Unix sockets
-    char[PEER_TEXT_BYTES] peer_text
+    uint8_t[ADDRESS_KEY_BYTES] peer_address     # for the limit per address; zero for Unix sockets
+    char[ADDRESS_TEXT_BYTES] peer_text
     uint8_t routing_id_bytes
     uint8_t[256] routing_id
     uint8_t[264] routing_frame  # the routing id as a whole frame, as it precedes every request

@@ -1,52 +1,64 @@
 """Endpoint: how connections come: accepted by listeners, or made (and made again) by connectors.
 
 Listening sockets arrive bound, from Python, which also resolves names: nothing here waits for a resolver.
-A connector's next attempt waits 100 ms, doubling to 5 s, each half fixed and half random.
+A connector's next attempt waits 100 ms, doubling to 5 s, each half fixed and half random; a connection that shook
+hands begins the count anew. Called by the turn; a relay that drains accepts and dials no more.
 """
 
 from libc.stdint cimport int64_t, uint64_t
 
+from zproxy.relay.address cimport Address
 from zproxy.relay.connection cimport Connection, Side
 from zproxy.relay.hub cimport Hub
-from zproxy.relay.mailbox cimport Address
 
 cdef enum:
-    # Poller tags of listeners: generation 0 (no connection has it), index + 1 (0 is the eventfd).
     ACCEPT_BATCH = 64           # accepted from one listener in a turn
     REARM_MS = 100              # a listener out of descriptors rests this long
 
-cdef struct Listener:           # owned by the relay, with its descriptor
-    int fd
+cdef struct Listener:           # owned by Endpoints, with its descriptor
+    int fd                      # -1 once closed
     Side side
     int endpoint
+    uint64_t tag                # in the poller: generation 0 (no connection has it), index + 1 (0 is the eventfd)
     bint is_armed
     int64_t rearm_ms            # when to listen again; 0 = armed, or waiting for handshakes to finish
 
-cdef struct Connector:          # owned by the relay
+cdef struct Connector:          # owned by Endpoints
     Side side
     int endpoint
     Address address
-    int64_t backoff_ms
+    int64_t backoff_ms          # before the next attempt; 0 = the first one
     int64_t due_ms              # of the next attempt; 0 = one is connected or under way
 
-# Accepts up to ACCEPT_BATCH; each new connection has its greeting on the way.
-cdef void listener_accept(Hub* hub, Listener* listener, uint64_t tag) noexcept nogil
+cdef struct Endpoints:          # owned by the engine; zeroed means none
+    Listener* listeners
+    Connector* connectors
+    int listener_count
+    int connector_count
 
-# Stops or resumes listening, without closing.
-cdef void listener_arm(Hub* hub, Listener* listener, uint64_t tag, bint is_armed) noexcept nogil
+# Before the start, by the Python wall. `fd`, listening and non-blocking, is taken over. 0, or -1: no memory.
+cdef int endpoints_listen(Endpoints* endpoints, Side side, int endpoint, int fd) noexcept nogil
+cdef int endpoints_connect(Endpoints* endpoints, Side side, int endpoint, const Address* address) noexcept nogil
 
-# Starts an attempt. Its outcome comes through the poller; connector_failed reschedules.
-cdef void connector_dial(Hub* hub, Connector* connector, int index) noexcept nogil
+# Listens and dials from now on / no more. What is connected stays.
+cdef void endpoints_start(Hub* hub, Endpoints* endpoints) noexcept nogil
+cdef void endpoints_stop(Hub* hub, Endpoints* endpoints) noexcept nogil
 
-# The poller reports on an attempt: True when it is connected (its greeting is on the way).
+# Frees everything; listeners that still listen are closed.
+cdef void endpoints_close(Endpoints* endpoints) noexcept nogil
+
+# Rested listeners listen again, connectors that are due dial. When it is due next, or `due_ms` if that is earlier.
+cdef void endpoints_tick(Hub* hub, Endpoints* endpoints) noexcept nogil
+cdef int64_t endpoints_next(const Endpoints* endpoints, int64_t due_ms) noexcept nogil
+
+# The poller found a listener readable: accepts up to ACCEPT_BATCH, each with our greeting on the way.
+cdef void endpoints_accept(Hub* hub, Endpoints* endpoints, uint64_t tag) noexcept nogil
+
+# The poller reports on an attempt to connect: True when it succeeded (our greeting is on the way).
 cdef bint connector_settle(Hub* hub, Connection* connection) noexcept nogil
 
-# The attempt failed for `code` (an errno; 0: no memory, or no answer in time): counted, told, tried again.
-cdef void connector_failed(Hub* hub, Connector* connector, int code) noexcept nogil
+# A connection one of the connectors made is being buried: counted and told if it never was one; tried again.
+cdef void endpoints_lost(Hub* hub, Endpoints* endpoints, const Connection* connection) noexcept nogil
 
-# Its connection ended: when to try again. A finished handshake has set `backoff_ms` to 0.
-cdef void connector_retry(Hub* hub, Connector* connector) noexcept nogil
-
-# Packs a numeric ip and port, or an ipc path. 0, or -1: not an address.
-cdef int address_pack_ip(Address* address, const char* ip, int port) noexcept nogil
-cdef int address_pack_path(Address* address, const char* path, size_t count) noexcept nogil
+# From now on the connectors of this endpoint dial `address`.
+cdef void endpoints_readdress(Endpoints* endpoints, int endpoint, const Address* address) noexcept nogil

@@ -1,28 +1,29 @@
 """Endpoint: how connections come; see endpoint.pxd for the contract."""
 
 from libc.errno cimport EAGAIN, ECONNABORTED, EINPROGRESS, EINTR, errno
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdio cimport snprintf
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
 from posix.unistd cimport close
 
 from zproxy.counters cimport (
     ACCEPT_FAILURES, CONNECT_FAILURES, CONNECTIONS_ACCEPTED, CONNECTIONS_CONNECTED, counter_add
 )
+from zproxy.relay.address cimport (
+    ADDRESS_BYTES, Address, address_family, address_key, address_key_is, address_key_is_none, address_text
+)
 from zproxy.relay.connection cimport (
-    PEER_TEXT_BYTES, REASON_CONNECT, REASON_LIMIT, TIMER_HANDSHAKE, Connection
+    CONNECTING, REASON_CONNECT, REASON_LIMIT, TIMER_HANDSHAKE, Connection, Side
 )
 from zproxy.relay.hub cimport (
     ADDRESS_CONNECTIONS_MAX, HANDSHAKES_MAX, Hub, hub_admit, hub_arm, hub_doom, hub_handshaking, hub_random,
     hub_tell_endpoint
 )
-from zproxy.relay.mailbox cimport ADDRESS_BYTES, EVENT_ACCEPT_FAILED, EVENT_CONNECT_FAILED, Address
+from zproxy.relay.mailbox cimport EVENT_ACCEPT_FAILED, EVENT_CONNECT_FAILED
 from zproxy.relay.peering cimport peering_greet, peering_refuse
 from zproxy.relay.poller cimport poller_add, poller_remove
 
 cdef extern from "<sys/socket.h>" nogil:
-    enum: AF_INET
-    enum: AF_INET6
     enum: AF_UNIX
     enum: SOCK_STREAM
     enum: SOCK_NONBLOCK
@@ -32,7 +33,7 @@ cdef extern from "<sys/socket.h>" nogil:
     enum: SO_KEEPALIVE
     ctypedef unsigned int socklen_t
     cdef struct sockaddr:
-        unsigned short sa_family
+        pass
     int accept4(int fd, sockaddr* address, socklen_t* count, int flags)
     int connect(int fd, const sockaddr* address, socklen_t count)
     int socket(int family, int kind, int protocol)
@@ -41,18 +42,6 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef extern from "<netinet/in.h>" nogil:
     enum: IPPROTO_TCP
-    cdef struct in_addr:
-        uint32_t s_addr
-    cdef struct in6_addr:
-        uint8_t[16] s6_addr
-    cdef struct sockaddr_in:
-        unsigned short sin_family
-        uint16_t sin_port
-        in_addr sin_addr
-    cdef struct sockaddr_in6:
-        unsigned short sin6_family
-        uint16_t sin6_port
-        in6_addr sin6_addr
 
 cdef extern from "<netinet/tcp.h>" nogil:
     enum: TCP_NODELAY
@@ -60,17 +49,6 @@ cdef extern from "<netinet/tcp.h>" nogil:
     enum: TCP_KEEPINTVL
     enum: TCP_KEEPCNT
     enum: TCP_USER_TIMEOUT
-
-cdef extern from "<sys/un.h>" nogil:
-    cdef struct sockaddr_un:
-        unsigned short sun_family
-        char[108] sun_path
-
-cdef extern from "<arpa/inet.h>" nogil:
-    const char* inet_ntop(int family, const void* source, char* target, socklen_t count)
-    int inet_pton(int family, const char* source, void* target)
-    uint16_t htons(uint16_t port)
-    uint16_t ntohs(uint16_t port)
 
 cdef enum:
     KEEPALIVE_IDLE_S = 60       # before the first probe; then one every 10 s, three in vain end it
@@ -97,87 +75,107 @@ cdef void socket_tune(int fd, int family) noexcept nogil:
     option_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
 
-# The peer's address as text for the log, and as 16 bytes for the limit per address (zero for Unix sockets).
 cdef void peer_describe(Connection* connection, const Address* address) noexcept nogil:
-    cdef const sockaddr* generic = <const sockaddr*>address.bytes
-    cdef const sockaddr_in* four = <const sockaddr_in*>address.bytes
-    cdef const sockaddr_in6* six = <const sockaddr_in6*>address.bytes
-    cdef char[48] ip
-    memset(ip, 0, sizeof(ip))
-    if generic.sa_family == AF_INET:
-        memcpy(connection.peer_address, &four.sin_addr, 4)
-        inet_ntop(AF_INET, &four.sin_addr, ip, sizeof(ip))
-        snprintf(connection.peer_text, PEER_TEXT_BYTES, b"%s:%d", ip, <int>ntohs(four.sin_port))
-    elif generic.sa_family == AF_INET6:
-        memcpy(connection.peer_address, &six.sin6_addr, 16)
-        inet_ntop(AF_INET6, &six.sin6_addr, ip, sizeof(ip))
-        snprintf(connection.peer_text, PEER_TEXT_BYTES, b"[%s]:%d", ip, <int>ntohs(six.sin6_port))
-    else:
-        snprintf(connection.peer_text, PEER_TEXT_BYTES, b"ipc")
+    address_text(address, connection.peer_text)
+    address_key(address, connection.peer_address)
 
 
 # Too many from its address already? Below the limit in all, nobody has to count.
 cdef bint address_is_full(const Hub* hub, const Connection* newcomer) noexcept nogil:
-    cdef uint8_t[16] unix_socket
     cdef uint32_t slot
     cdef uint32_t count = 0
-    memset(unix_socket, 0, 16)
-    if hub.connection_count <= ADDRESS_CONNECTIONS_MAX or memcmp(newcomer.peer_address, unix_socket, 16) == 0:
+    if hub.connection_count <= ADDRESS_CONNECTIONS_MAX or address_key_is_none(newcomer.peer_address):
         return False
     for slot in range(hub.capacity):
-        if hub.table[slot] != NULL and memcmp(hub.table[slot].peer_address, newcomer.peer_address, 16) == 0:
+        if hub.table[slot] != NULL and address_key_is(hub.table[slot].peer_address, newcomer.peer_address):
             count += 1
     return count > ADDRESS_CONNECTIONS_MAX
 
 
-cdef void listener_arm(Hub* hub, Listener* listener, uint64_t tag, bint is_armed) noexcept nogil:
+# ---- listeners ----
+
+# Stops or resumes listening, without closing.
+cdef void listener_arm(Hub* hub, Listener* listener, bint is_armed) noexcept nogil:
     if listener.is_armed == is_armed:
         return
     listener.is_armed = is_armed
     listener.rearm_ms = 0
     if is_armed:
-        poller_add(&hub.poller, listener.fd, tag, True)
+        poller_add(&hub.poller, listener.fd, listener.tag, True)
     else:
         poller_remove(&hub.poller, listener.fd)
 
 
 # Out of descriptors or memory: readiness would be reported for ever, so the listener rests a moment.
-cdef void accept_failed(Hub* hub, Listener* listener, uint64_t tag, int code) noexcept nogil:
-    listener_arm(hub, listener, tag, False)
+cdef void accept_failed(Hub* hub, Listener* listener, int code) noexcept nogil:
+    listener_arm(hub, listener, False)
     listener.rearm_ms = hub.now_ms + REARM_MS
     counter_add(&hub.counters, ACCEPT_FAILURES, 1)
     hub_tell_endpoint(hub, EVENT_ACCEPT_FAILED, listener.side, listener.endpoint, code)
 
 
-cdef void listener_accept(Hub* hub, Listener* listener, uint64_t tag) noexcept nogil:
+# One connection taken; False: no more for now.
+cdef bint accept_one(Hub* hub, Listener* listener) noexcept nogil:
     cdef Address address
     cdef Connection* connection
     cdef int fd
-    cdef int _accepted
-    for _accepted in range(ACCEPT_BATCH):
-        if hub_handshaking(hub) >= HANDSHAKES_MAX:
-            listener_arm(hub, listener, tag, False)
-            return
-        address.count = ADDRESS_BYTES
-        fd = accept4(listener.fd, <sockaddr*>address.bytes, &address.count, SOCK_NONBLOCK | SOCK_CLOEXEC)
-        if fd < 0:
-            if errno not in (EAGAIN, EINTR, ECONNABORTED):
-                accept_failed(hub, listener, tag, errno)
-            return
-        socket_tune(fd, (<sockaddr*>address.bytes).sa_family)
-        connection = hub_admit(hub, fd, listener.side, listener.endpoint, -1)
-        if connection == NULL:
-            counter_add(&hub.counters, ACCEPT_FAILURES, 1)
-            continue
-        counter_add(&hub.counters, CONNECTIONS_ACCEPTED, 1)
-        peer_describe(connection, &address)
-        hub_arm(hub, connection, TIMER_HANDSHAKE)
-        if address_is_full(hub, connection):
-            peering_refuse(hub, connection, REASON_LIMIT)
-            continue
+    address.count = ADDRESS_BYTES
+    fd = accept4(listener.fd, <sockaddr*>address.bytes, &address.count, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    if fd < 0:
+        if errno in (EINTR, ECONNABORTED):
+            return True
+        if errno != EAGAIN:
+            accept_failed(hub, listener, errno)
+        return False
+    socket_tune(fd, address_family(&address))
+    connection = hub_admit(hub, fd, listener.side, listener.endpoint, -1)
+    if connection == NULL:
+        counter_add(&hub.counters, ACCEPT_FAILURES, 1)
+        return True
+    counter_add(&hub.counters, CONNECTIONS_ACCEPTED, 1)
+    peer_describe(connection, &address)
+    hub_arm(hub, connection, TIMER_HANDSHAKE)
+    if address_is_full(hub, connection):
+        peering_refuse(hub, connection, REASON_LIMIT)
+    else:
         peering_greet(hub, connection)
+    return True
 
 
+cdef void endpoints_accept(Hub* hub, Endpoints* endpoints, uint64_t tag) noexcept nogil:
+    cdef Listener* listener = &endpoints.listeners[tag - 1]
+    cdef int _index
+    if not listener.is_armed:
+        return
+    for _index in range(ACCEPT_BATCH):
+        if hub_handshaking(hub) >= HANDSHAKES_MAX:
+            listener_arm(hub, listener, False)
+            return
+        if not accept_one(hub, listener):
+            return
+
+
+# Its rest is over: it had no descriptor, or too many others shook hands.
+cdef bint may_listen(const Hub* hub, const Listener* listener) noexcept nogil:
+    if listener.rearm_ms:
+        return listener.rearm_ms <= hub.now_ms
+    return hub_handshaking(hub) < HANDSHAKES_MAX
+
+
+# ---- connectors ----
+
+cdef void connector_retry(Hub* hub, Connector* connector) noexcept nogil:
+    if hub.is_draining:
+        return
+    if connector.backoff_ms == 0:
+        connector.backoff_ms = BACKOFF_FIRST_MS
+    connector.due_ms = hub.now_ms + connector.backoff_ms // 2 + <int64_t>(
+        hub_random(hub) % <uint64_t>(connector.backoff_ms // 2)
+    )
+    connector.backoff_ms = min(connector.backoff_ms * 2, BACKOFF_MAX_MS)
+
+
+# `code`: an errno; 0: no memory, or no answer in time.
 cdef void connector_failed(Hub* hub, Connector* connector, int code) noexcept nogil:
     counter_add(&hub.counters, CONNECT_FAILURES, 1)
     hub_tell_endpoint(hub, EVENT_CONNECT_FAILED, connector.side, connector.endpoint, code)
@@ -185,15 +183,15 @@ cdef void connector_failed(Hub* hub, Connector* connector, int code) noexcept no
 
 
 cdef void connector_dial(Hub* hub, Connector* connector, int index) noexcept nogil:
-    cdef const sockaddr* address = <const sockaddr*>connector.address.bytes
     cdef Connection* connection
-    cdef int fd = socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    cdef int family = address_family(&connector.address)
+    cdef int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     connector.due_ms = 0
     if fd < 0:
         connector_failed(hub, connector, errno)
         return
-    socket_tune(fd, address.sa_family)
-    if connect(fd, address, connector.address.count) != 0 and errno != EINPROGRESS:
+    socket_tune(fd, family)
+    if connect(fd, <const sockaddr*>connector.address.bytes, connector.address.count) != 0 and errno != EINPROGRESS:
         connector_failed(hub, connector, errno)
         close(fd)
         return
@@ -217,39 +215,106 @@ cdef bint connector_settle(Hub* hub, Connection* connection) noexcept nogil:
     return False
 
 
-cdef void connector_retry(Hub* hub, Connector* connector) noexcept nogil:
-    if connector.backoff_ms == 0:
-        connector.backoff_ms = BACKOFF_FIRST_MS
-    connector.due_ms = hub.now_ms + connector.backoff_ms // 2 + <int64_t>(
-        hub_random(hub) % <uint64_t>(connector.backoff_ms // 2)
-    )
-    connector.backoff_ms = min(connector.backoff_ms * 2, BACKOFF_MAX_MS)
+cdef void endpoints_lost(Hub* hub, Endpoints* endpoints, const Connection* connection) noexcept nogil:
+    cdef Connector* connector = &endpoints.connectors[connection.connector]
+    if connection.state == CONNECTING and connection.reason == REASON_CONNECT:
+        connector_failed(hub, connector, <int>connection.reason_size)
+        return
+    if connection.has_joined:
+        connector.backoff_ms = 0
+    connector_retry(hub, connector)
 
 
-cdef int address_pack_ip(Address* address, const char* ip, int port) noexcept nogil:
-    cdef sockaddr_in* four = <sockaddr_in*>address.bytes
-    cdef sockaddr_in6* six = <sockaddr_in6*>address.bytes
-    memset(address, 0, sizeof(Address))
-    if inet_pton(AF_INET, ip, &four.sin_addr) == 1:
-        four.sin_family = AF_INET
-        four.sin_port = htons(<uint16_t>port)
-        address.count = sizeof(sockaddr_in)
-        return 0
-    memset(address, 0, sizeof(Address))
-    if inet_pton(AF_INET6, ip, &six.sin6_addr) == 1:
-        six.sin6_family = AF_INET6
-        six.sin6_port = htons(<uint16_t>port)
-        address.count = sizeof(sockaddr_in6)
-        return 0
-    return -1
+# ---- all of them ----
 
-
-cdef int address_pack_path(Address* address, const char* path, size_t count) noexcept nogil:
-    cdef sockaddr_un* unix_address = <sockaddr_un*>address.bytes
-    memset(address, 0, sizeof(Address))
-    if count >= sizeof(unix_address.sun_path):
+cdef int endpoints_listen(Endpoints* endpoints, Side side, int endpoint, int fd) noexcept nogil:
+    cdef void* grown = realloc(endpoints.listeners, (endpoints.listener_count + 1) * sizeof(Listener))
+    cdef Listener* listener
+    if grown == NULL:
         return -1
-    unix_address.sun_family = AF_UNIX
-    memcpy(unix_address.sun_path, path, count)
-    address.count = sizeof(sockaddr_un)
+    endpoints.listeners = <Listener*>grown
+    listener = &endpoints.listeners[endpoints.listener_count]
+    endpoints.listener_count += 1
+    memset(listener, 0, sizeof(Listener))
+    listener.fd = fd
+    listener.side = side
+    listener.endpoint = endpoint
+    listener.tag = <uint64_t>endpoints.listener_count
     return 0
+
+
+cdef int endpoints_connect(Endpoints* endpoints, Side side, int endpoint, const Address* address) noexcept nogil:
+    cdef void* grown = realloc(endpoints.connectors, (endpoints.connector_count + 1) * sizeof(Connector))
+    cdef Connector* connector
+    if grown == NULL:
+        return -1
+    endpoints.connectors = <Connector*>grown
+    connector = &endpoints.connectors[endpoints.connector_count]
+    endpoints.connector_count += 1
+    memset(connector, 0, sizeof(Connector))
+    connector.side = side
+    connector.endpoint = endpoint
+    connector.address = address[0]
+    return 0
+
+
+cdef void endpoints_start(Hub* hub, Endpoints* endpoints) noexcept nogil:
+    cdef int index
+    for index in range(endpoints.listener_count):
+        listener_arm(hub, &endpoints.listeners[index], True)
+    for index in range(endpoints.connector_count):
+        endpoints.connectors[index].due_ms = hub.now_ms
+
+
+cdef void listeners_close(Endpoints* endpoints) noexcept nogil:
+    cdef int index
+    for index in range(endpoints.listener_count):
+        if endpoints.listeners[index].fd >= 0:
+            close(endpoints.listeners[index].fd)
+        endpoints.listeners[index].fd = -1
+        endpoints.listeners[index].is_armed = False
+        endpoints.listeners[index].rearm_ms = 0
+
+
+cdef void endpoints_stop(Hub* hub, Endpoints* endpoints) noexcept nogil:
+    cdef int index
+    listeners_close(endpoints)
+    for index in range(endpoints.connector_count):
+        endpoints.connectors[index].due_ms = 0
+
+
+cdef void endpoints_close(Endpoints* endpoints) noexcept nogil:
+    listeners_close(endpoints)
+    free(endpoints.listeners)
+    free(endpoints.connectors)
+    memset(endpoints, 0, sizeof(Endpoints))
+
+
+cdef void endpoints_tick(Hub* hub, Endpoints* endpoints) noexcept nogil:
+    cdef int index
+    if hub.is_draining:
+        return
+    for index in range(endpoints.listener_count):
+        if not endpoints.listeners[index].is_armed and may_listen(hub, &endpoints.listeners[index]):
+            listener_arm(hub, &endpoints.listeners[index], True)
+    for index in range(endpoints.connector_count):
+        if endpoints.connectors[index].due_ms and endpoints.connectors[index].due_ms <= hub.now_ms:
+            connector_dial(hub, &endpoints.connectors[index], index)
+
+
+cdef int64_t endpoints_next(const Endpoints* endpoints, int64_t due_ms) noexcept nogil:
+    cdef int index
+    for index in range(endpoints.listener_count):
+        if endpoints.listeners[index].rearm_ms:
+            due_ms = min(due_ms, endpoints.listeners[index].rearm_ms)
+    for index in range(endpoints.connector_count):
+        if endpoints.connectors[index].due_ms:
+            due_ms = min(due_ms, endpoints.connectors[index].due_ms)
+    return due_ms
+
+
+cdef void endpoints_readdress(Endpoints* endpoints, int endpoint, const Address* address) noexcept nogil:
+    cdef int index
+    for index in range(endpoints.connector_count):
+        if endpoints.connectors[index].endpoint == endpoint:
+            endpoints.connectors[index].address = address[0]

@@ -144,8 +144,8 @@ cdef inline size_t property_write(
     return 5 + <size_t>name_bytes + value_bytes
 
 
-# Our READY as a whole frame; returns its bytes (at most HANDSHAKE_REPLY_MAX). `is_router`: as the frontend presents
-# itself.
+# Our READY as a whole frame; returns its bytes (at most HANDSHAKE_REPLY_MAX). `is_router`: as a frontend presents
+# itself, else as a backend does: DEALER.
 cdef inline size_t ready_write(uint8_t* target, bint is_router) noexcept nogil:
     cdef size_t count = 6
     memcpy(target + 2, <const uint8_t*>b"\x05READY", 6)

@@ -10,8 +10,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from zproxy.counters cimport Counters
 from zproxy.relay.block cimport Pool
 from zproxy.relay.connection cimport (
-    CONNECTING, LIST_COUNT, LIST_FLUSH, REFUSED, REJECTED, STATE_COUNT, TIMER_COUNT, WAITING, Connection,
-    ConnectionList, ConnectionState, Reason, Side, TimerKind, list_append
+    CONNECTING, LIST_COUNT, LIST_FLUSH, REFUSED, STATE_COUNT, TIMER_COUNT, WAITING, Connection, ConnectionList,
+    ConnectionState, Reason, Side, TimerKind, list_append
 )
 from zproxy.relay.mailbox cimport EventKind, Mailbox
 from zproxy.relay.poller cimport Poller
@@ -30,8 +30,6 @@ cdef struct Settings:           # integers only, fixed when the relay starts
     int64_t heartbeat_ms        # 0 = none sent
     int64_t stall_ms
     int64_t handshake_ms
-    int64_t spin_us
-    bint spin_auto
 
 cdef struct Hub:                # owned by the relay
     Settings settings
@@ -49,6 +47,8 @@ cdef struct Hub:                # owned by the relay
     uint32_t[STATE_COUNT][2] state_count    # connections by state and Side
     ConnectionList[LIST_COUNT] lists
     TimerQueue[TIMER_COUNT] timers
+    uint8_t* read_buffer        # the one all small messages are parsed in
+    bint is_draining            # clients are read no more
     int64_t now_ms              # of this turn
     uint32_t over_budget_count  # connections paused for their own waiting requests
     uint64_t random_state

@@ -1,16 +1,19 @@
 """Hub: what every part of the relay's I/O half shares; see hub.pxd for the contract."""
 
+from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
 from zproxy.counters cimport CONNECTIONS_CLOSED, EVENTS_LOST, counter_add
 from zproxy.relay.block cimport pool_clear
 from zproxy.relay.connection cimport (
-    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, REASON_NONE, TIMER_COUNT, Connection, ConnectionState, ListKind,
-    Reason, Side, connection_clear, connection_enter, list_append, list_has, list_remove
+    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, REASON_NONE, TIMER_COUNT,
+    Connection, ConnectionState, ListKind, Reason, Side, connection_clear, connection_enter, list_append, list_has,
+    list_remove
 )
+from zproxy.relay.inbox cimport READ_BUFFER_BYTES
 from zproxy.relay.mailbox cimport Event, EventKind, mailbox_put
 from zproxy.relay.poller cimport poller_add, poller_open
 from zproxy.relay.routes cimport routes_close, routes_open
@@ -47,10 +50,13 @@ cdef int hub_open(Hub* hub) noexcept nogil:
     cdef int code = poller_open(&hub.poller)
     if code:
         return code
+    hub.read_buffer = <unsigned char*>malloc(READ_BUFFER_BYTES)
+    if hub.read_buffer == NULL:
+        return ENOMEM
     if getrandom(&hub.random_state, sizeof(uint64_t), 0) != sizeof(uint64_t) or hub.random_state == 0:
         hub.random_state = <uint64_t>clock_ns() | 1
     hub.now_ms = clock_ns() // 1000000
-    return routes_open(&hub.routes, hub_random(hub))
+    return 0 if routes_open(&hub.routes, hub_random(hub)) == 0 else ENOMEM
 
 
 cdef uint64_t hub_close(Hub* hub) noexcept nogil:
@@ -60,6 +66,8 @@ cdef uint64_t hub_close(Hub* hub) noexcept nogil:
     free(hub.table)
     free(hub.generations)
     free(hub.free_slots)
+    free(hub.read_buffer)
+    hub.read_buffer = NULL
     hub.table = NULL
     hub.generations = hub.free_slots = NULL
     hub.capacity = 0

@@ -8,7 +8,7 @@ another:
       ──  1  ──  no client is read (beside that one): the rest belongs to replies, whose delivery frees memory
       ── over ─  only the oldest unfinished message is read on
 
-A paused connection is simply not read: TCP tells its peer.
+A relay that drains reads no client. A paused connection is simply not read: TCP tells its peer.
 """
 
 from libc.stdint cimport uint64_t

@@ -32,7 +32,11 @@ cdef bint is_over_own_budget(const Hub* hub, const Connection* connection) noexc
 
 
 cdef bint level_admits(const Hub* hub, const Connection* connection, int level) noexcept nogil:
-    if level == LEVEL_FREE or connection.state != READY:
+    if connection.state != READY:
+        return True
+    if hub.is_draining and connection.side == SIDE_FRONTEND:
+        return False
+    if level == LEVEL_FREE:
         return True
     if connection == hub.lists[<int>LIST_ASSEMBLY].first:
         return True
@@ -94,8 +98,8 @@ cdef void intake_settle(Hub* hub, Connection* connection, bint has_finished) noe
 
 
 cdef void intake_stalled(Hub* hub, Connection* connection) noexcept nogil:
-    cdef bint is_unread = list_has(connection, LIST_PAUSED) or list_has(connection, LIST_READ)
-    cdef bint is_ours = connection.is_over_budget or is_unread
+    cdef bint is_ours = connection.is_over_budget or list_has(connection, LIST_PAUSED)
+    is_ours = is_ours or list_has(connection, LIST_READ)
     if is_ours or connection.bytes_read - connection.stall_mark >= STALL_PROGRESS_BYTES:
         connection.stall_mark = connection.bytes_read
         hub_arm(hub, connection, TIMER_STALL)

@@ -9,6 +9,8 @@ The relay takes the lock only when commands wait, or when it has an event to tel
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from zproxy.relay.address cimport ADDRESS_TEXT_BYTES, Address
+
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
         pass
@@ -18,16 +20,10 @@ cdef extern from "<pthread.h>" nogil:
 cdef enum:
     COMMAND_CAPACITY = 64
     EVENT_CAPACITY = 4096
-    PEER_TEXT_BYTES = 64
-    ADDRESS_BYTES = 128         # sockaddr_storage
 
 cdef enum CommandKind:
     COMMAND_STOP                # argument: drain time, ms
     COMMAND_ADDRESS             # connector `endpoint` connects to `address` from now on
-
-cdef struct Address:            # a sockaddr as the system takes it
-    uint8_t[ADDRESS_BYTES] bytes
-    uint32_t count
 
 cdef struct Command:
     CommandKind kind
@@ -48,7 +44,7 @@ cdef struct Event:
     int side
     int endpoint
     int reason                  # Reason, of connection.pxd
-    char[PEER_TEXT_BYTES] peer
+    char[ADDRESS_TEXT_BYTES] peer
     uint8_t[256] routing_id
     uint32_t routing_id_bytes
     int socket_type
@@ -76,16 +72,19 @@ cdef void mailbox_close(Mailbox* mailbox) noexcept nogil
 # Python's side. Waits are bounded (ms) and made without the GIL.
 # mailbox_post: 0, or -1 when COMMAND_CAPACITY commands wait. The caller wakes the poller.
 cdef int mailbox_post(Mailbox* mailbox, const Command* command) noexcept nogil
-# mailbox_await_event, mailbox_await_snapshot: 1 filled, 0 time-out.
-# mailbox_ask_snapshot: the number to await. The caller wakes the poller.
+
+# 1: filled, 0: nothing came in time.
 cdef int mailbox_await_event(Mailbox* mailbox, Event* event, int64_t timeout_ms) noexcept nogil
+
+# A snapshot's number, to be awaited; the caller wakes the poller in between. 1: filled, 0: not in time.
 cdef uint64_t mailbox_ask_snapshot(Mailbox* mailbox) noexcept nogil
 cdef int mailbox_await_snapshot(Mailbox* mailbox, uint64_t number, uint64_t* values, int64_t timeout_ms) noexcept nogil
+
 cdef bint mailbox_await_end(Mailbox* mailbox, int64_t timeout_ms) noexcept nogil
 
 # The relay's side. mailbox_put: False when the ring is full and the event is lost.
 cdef bint mailbox_take(Mailbox* mailbox, Command* command) noexcept nogil
 cdef bint mailbox_put(Mailbox* mailbox, const Event* event) noexcept nogil
-cdef uint64_t mailbox_wants_snapshot(Mailbox* mailbox) noexcept nogil                                # its number, or 0
+cdef uint64_t mailbox_wants_snapshot(Mailbox* mailbox) noexcept nogil     # its number, or 0
 cdef void mailbox_serve_snapshot(Mailbox* mailbox, uint64_t number, const uint64_t* values) noexcept nogil
 cdef void mailbox_end(Mailbox* mailbox) noexcept nogil

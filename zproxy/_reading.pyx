@@ -1,0 +1,171 @@
+"""Reading: what the bytes of a readable connection become; see _reading.pxd for the contract."""
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+
+from zproxy._fastpath cimport (
+    peer_join, reply_pass, reply_pass_large, request_pass, request_pass_large, worker_recover
+)
+from zproxy.relay.block cimport Message, message_join, message_release
+from zproxy.relay.connection cimport (
+    GREETING, LINGER, LIST_CLOSING, LIST_READ, READY, REASON_EOF, REASON_MALFORMED, REASON_NO_MEMORY, REASON_RESET,
+    REASON_TOO_LARGE, SIDE_BACKEND, SIDE_FRONTEND, Connection, Reason, connection_is_read, list_append, list_has,
+    list_remove
+)
+from zproxy.relay.hub cimport hub_doom
+from zproxy.relay.inbox cimport (
+    ITEM_ASSEMBLED, ITEM_COMMAND, ITEM_MESSAGE, ITEM_NEED, ITEM_NO_MEMORY, ITEM_TOO_LARGE, Item, ItemKind,
+    inbox_accept, inbox_next, inbox_prepare, iovec
+)
+from zproxy.relay.intake cimport intake_admits, intake_assembled, intake_level, intake_settle
+from zproxy.relay.peering cimport (
+    PEER_GOES_ON, PEER_IS_MALFORMED, PEER_IS_READY, Verdict, peering_abandon, peering_command, peering_greeting,
+    peering_holder_lives, peering_reject
+)
+
+cdef extern from "<sys/uio.h>" nogil:
+    ssize_t readv(int fd, const iovec* target, int entries)
+
+
+# What it sent can never become right. Its stream must stand between two messages for an ERROR to be readable.
+cdef void connection_reject(Fastpath* path, Connection* connection, Reason reason, uint64_t size) noexcept nogil:
+    if connection.side == SIDE_BACKEND and connection.has_joined and worker_recover(path, connection):
+        peering_abandon(path.hub, connection, reason, size)
+        return
+    peering_reject(path.hub, connection, reason, size)
+
+
+cdef bint take_message(Fastpath* path, Connection* connection, const Item* item) noexcept nogil:
+    if connection.state != READY:
+        connection_reject(path, connection, REASON_MALFORMED, 0)
+        return False
+    if connection.side == SIDE_FRONTEND:
+        request_pass(path, connection, item.bytes, item.count)
+    else:
+        reply_pass(path, item.bytes, item.count)
+    return True
+
+
+cdef bint take_assembled(Fastpath* path, Connection* connection) noexcept nogil:
+    cdef Message message
+    memset(&message, 0, sizeof(Message))
+    message_join(&message, &connection.inbox.assembly)
+    intake_assembled(path.hub, connection)
+    if connection.state != READY:
+        message_release(&path.hub.pool, &message)
+        connection_reject(path, connection, REASON_MALFORMED, 0)
+        return False
+    if connection.side == SIDE_FRONTEND:
+        request_pass_large(path, connection, &message)
+    else:
+        reply_pass_large(path, &message)
+    return True
+
+
+cdef bint take_command(Fastpath* path, Connection* connection, const Item* item) noexcept nogil:
+    cdef Verdict verdict = peering_command(path.hub, connection, item.bytes, item.count)
+    if verdict == PEER_IS_READY:
+        peer_join(path, connection)
+    elif verdict == PEER_IS_MALFORMED:
+        connection_reject(path, connection, REASON_MALFORMED, 0)
+    return verdict == PEER_IS_READY or verdict == PEER_GOES_ON
+
+
+# One thing the inbox found. False: this connection's bytes are of no more use.
+cdef inline bint take_item(Fastpath* path, Connection* connection, ItemKind kind, const Item* item) noexcept nogil:
+    if kind == ITEM_MESSAGE:
+        return take_message(path, connection, item)
+    if kind == ITEM_ASSEMBLED:
+        return take_assembled(path, connection)
+    if kind == ITEM_COMMAND:
+        return take_command(path, connection, item)
+    if kind == ITEM_NO_MEMORY:
+        hub_doom(path.hub, connection, REASON_NO_MEMORY, 0)
+    elif kind == ITEM_TOO_LARGE:
+        connection_reject(path, connection, REASON_TOO_LARGE, item.count)
+    else:
+        connection_reject(path, connection, REASON_MALFORMED, 0)
+    return False
+
+
+# Everything whole in the window. False: the connection is over.
+cdef bint inbox_drain(Fastpath* path, Connection* connection) noexcept nogil:
+    cdef Item item
+    cdef ItemKind kind
+    cdef bint has_finished = False
+    if connection.state == LINGER:
+        return True             # read only for its end
+    if connection.state == GREETING:
+        if peering_greeting(path.hub, connection) != PEER_GOES_ON:
+            return False
+        if connection.state == GREETING:
+            return True
+    while True:
+        kind = inbox_next(&connection.inbox, &path.hub.pool, &item)
+        if kind == ITEM_NEED:
+            break
+        if not take_item(path, connection, kind, &item):
+            return False
+        has_finished = True
+    intake_settle(path.hub, connection, has_finished)
+    return True
+
+
+cdef void connection_heard(Fastpath* path, Connection* connection, size_t count) noexcept nogil:
+    connection.bytes_read += count
+    connection.heard_ms = path.hub.now_ms
+    connection.pinged_ms = 0
+    connection.unheard_messages = 0
+    if connection.is_challenged:
+        peering_holder_lives(path.hub, connection)
+
+
+# Reads its share of a turn. True: there may be more.
+cdef bint connection_read(Fastpath* path, Connection* connection) noexcept nogil:
+    cdef iovec[2] target
+    cdef int entries
+    cdef ssize_t count
+    cdef size_t asked
+    cdef size_t total = 0
+    while total < READ_TURN_BYTES:
+        entries = inbox_prepare(&connection.inbox, &path.hub.pool, path.hub.read_buffer, target)
+        if entries < 0:
+            hub_doom(path.hub, connection, REASON_NO_MEMORY, 0)
+            return False
+        asked = target[0].iov_len + (target[1].iov_len if entries == 2 else 0)
+        count = readv(connection.fd, target, entries)
+        if count <= 0:
+            if count == 0:
+                hub_doom(path.hub, connection, REASON_EOF, 0)
+            elif errno != EAGAIN and errno != EINTR:
+                hub_doom(path.hub, connection, REASON_RESET, 0)
+            return count < 0 and errno == EINTR
+        connection_heard(path, connection, <size_t>count)
+        inbox_accept(&connection.inbox, path.hub.read_buffer, <size_t>count)
+        if not inbox_drain(path, connection):
+            return False
+        if <size_t>count < asked and not connection.has_hangup:
+            return False        # the socket is empty: the next byte is a new edge
+        if not intake_admits(path.hub, connection, intake_level(path.hub)):
+            return False
+        total += <size_t>count
+    return True
+
+
+# Each connection that may be read has one share.
+cdef void read_all(Fastpath* path) noexcept nogil:
+    cdef Connection* connection
+    cdef uint32_t left = path.hub.lists[<int>LIST_READ].count
+    while left:
+        left -= 1
+        connection = path.hub.lists[<int>LIST_READ].first
+        if connection == NULL:
+            return
+        list_remove(&path.hub.lists[<int>LIST_READ], connection, LIST_READ)
+        if list_has(connection, LIST_CLOSING) or not connection_is_read(connection):
+            continue
+        if not intake_admits(path.hub, connection, intake_level(path.hub)):
+            continue
+        if connection_read(path, connection) and not list_has(connection, LIST_CLOSING):
+            list_append(&path.hub.lists[<int>LIST_READ], connection, LIST_READ)
