@@ -1,10 +1,15 @@
 """Balance: which worker takes the next message.
 
-The usable ones stand at the front of one array, so that a pick never looks at one that cannot take anything
-(the idea of libzmq's lb.cpp):
+The usable ones sit in a ring, so that a pick never looks at one that cannot take anything:
 
-    order:  [ usable … | resting … ]        place[slot] = index in order
-             0     usable_count   count
+             turn ▼
+    ─► [A] ─► [B] ─► [C] ─► [D] ─┐        resting: [E] [F]
+     └───────────────────────────┘
+
+Rule 1. A pick moves `turn` on by one.
+Rule 2. Who can take something (again) sits down right behind the last of the round: nobody who waited is passed
+        over, whoever comes, pauses and goes. (Swapping in one array, cheaper by a pointer, passed over the idle
+        while workers of large messages, busy for a moment after each, had two in a row.)
 
 Pure: slots in, slot out. Knows no connection; the turn tells it who can take something.
 """
@@ -13,14 +18,18 @@ from libc.stdint cimport uint32_t
 
 cdef enum:
     WORKER_NONE = 0xFFFFFFFF
+    WORKER_RESTING = 0xFFFFFFFE
 
-cdef struct Balance:            # owns both arrays
-    uint32_t* order
-    uint32_t* place             # by slot; WORKER_NONE = not a worker
-    uint32_t capacity           # of both, in slots
-    uint32_t count
-    uint32_t usable_count
-    uint32_t turn               # whose turn it is, among the usable
+cdef struct Seat:               # one for each slot
+    uint32_t before
+    uint32_t after              # WORKER_NONE = not a worker; WORKER_RESTING = not in the ring
+
+cdef struct Balance:            # owns `seats`; zeroed means empty
+    Seat* seats
+    uint32_t capacity           # in slots
+    uint32_t count              # workers
+    uint32_t usable_count       # of them in the ring
+    uint32_t turn               # whose turn it is; meaningless in an empty ring
 
 cdef void balance_close(Balance* balance) noexcept nogil
 
@@ -36,10 +45,8 @@ cdef void balance_set_usable(Balance* balance, uint32_t slot, bint is_usable) no
 
 # Round robin over the usable workers; WORKER_NONE when there is none.
 cdef inline uint32_t balance_pick(Balance* balance) noexcept nogil:
-    cdef uint32_t index = balance.turn
+    cdef uint32_t slot = balance.turn
     if balance.usable_count == 0:
         return <uint32_t>WORKER_NONE
-    if index >= balance.usable_count:
-        index = 0
-    balance.turn = index + 1
-    return balance.order[index]
+    balance.turn = balance.seats[slot].after
+    return slot

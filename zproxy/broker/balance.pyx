@@ -9,50 +9,60 @@ cdef enum:
 
 
 cdef void balance_close(Balance* balance) noexcept nogil:
-    free(balance.order)
-    free(balance.place)
+    free(balance.seats)
     memset(balance, 0, sizeof(Balance))
 
 
 cdef int balance_reserve(Balance* balance, uint32_t slot) noexcept nogil:
     cdef uint32_t capacity = max(balance.capacity, <uint32_t>CAPACITY_FIRST)
+    cdef uint32_t index
     cdef void* grown
     while capacity <= slot:
         capacity *= 2
     if capacity == balance.capacity:
         return 0
-    grown = realloc(balance.order, capacity * sizeof(uint32_t))
+    grown = realloc(balance.seats, capacity * sizeof(Seat))
     if grown == NULL:
         return -1
-    balance.order = <uint32_t*>grown
-    grown = realloc(balance.place, capacity * sizeof(uint32_t))
-    if grown == NULL:
-        return -1
-    balance.place = <uint32_t*>grown
-    memset(balance.place + balance.capacity, 0xFF, (capacity - balance.capacity) * sizeof(uint32_t))
+    balance.seats = <Seat*>grown
+    for index in range(balance.capacity, capacity):
+        balance.seats[index].after = WORKER_NONE
     balance.capacity = capacity
     return 0
 
 
 cdef bint balance_has(const Balance* balance, uint32_t slot) noexcept nogil:
-    return slot < balance.capacity and balance.place[slot] != <uint32_t>WORKER_NONE
+    return slot < balance.capacity and balance.seats[slot].after != <uint32_t>WORKER_NONE
 
 
-cdef void balance_swap(Balance* balance, uint32_t first, uint32_t second) noexcept nogil:
-    cdef uint32_t slot = balance.order[first]
-    balance.order[first] = balance.order[second]
-    balance.order[second] = slot
-    balance.place[balance.order[first]] = first
-    balance.place[slot] = second
+# In front of the one whose turn it is: last of the round.
+cdef void ring_enter(Balance* balance, uint32_t slot) noexcept nogil:
+    cdef Seat* seat = &balance.seats[slot]
+    if balance.usable_count == 0:
+        seat.before = seat.after = balance.turn = slot
+    else:
+        seat.after = balance.turn
+        seat.before = balance.seats[balance.turn].before
+        balance.seats[seat.before].after = slot
+        balance.seats[seat.after].before = slot
+    balance.usable_count += 1
+
+
+cdef void ring_leave(Balance* balance, uint32_t slot) noexcept nogil:
+    cdef Seat* seat = &balance.seats[slot]
+    balance.seats[seat.before].after = seat.after
+    balance.seats[seat.after].before = seat.before
+    if balance.turn == slot:
+        balance.turn = seat.after
+    seat.after = WORKER_RESTING
+    balance.usable_count -= 1
 
 
 cdef int balance_add(Balance* balance, uint32_t slot) noexcept nogil:
     if balance_reserve(balance, slot) != 0:
         return -1
-    balance.order[balance.count] = slot
-    balance.place[slot] = balance.count
     balance.count += 1
-    balance_set_usable(balance, slot, True)
+    ring_enter(balance, slot)
     return 0
 
 
@@ -60,20 +70,17 @@ cdef void balance_remove(Balance* balance, uint32_t slot) noexcept nogil:
     if not balance_has(balance, slot):
         return
     balance_set_usable(balance, slot, False)
+    balance.seats[slot].after = WORKER_NONE
     balance.count -= 1
-    balance_swap(balance, balance.place[slot], balance.count)
-    balance.place[slot] = WORKER_NONE
 
 
 cdef void balance_set_usable(Balance* balance, uint32_t slot, bint is_usable) noexcept nogil:
-    if not balance_has(balance, slot) or (balance.place[slot] < balance.usable_count) == is_usable:
+    if not balance_has(balance, slot) or (balance.seats[slot].after != <uint32_t>WORKER_RESTING) == is_usable:
         return
     if is_usable:
-        balance_swap(balance, balance.place[slot], balance.usable_count)
-        balance.usable_count += 1
-        return
-    balance.usable_count -= 1
-    balance_swap(balance, balance.place[slot], balance.usable_count)
+        ring_enter(balance, slot)
+    else:
+        ring_leave(balance, slot)
 
 
 cdef class BalanceProbe:
