@@ -14,7 +14,7 @@ TESTED := env LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0:abort_on_erro
 SELECTED := -m "not soak and not resident"
 endif
 
-.PHONY: dev test debug sanitize lint
+.PHONY: dev test debug sanitize fuzz lint
 
 $(VENV)/installed: pyproject.toml setup.py $(SOURCES)
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
@@ -25,10 +25,13 @@ $(VENV)/installed: pyproject.toml setup.py $(SOURCES)
 dev: $(VENV)/installed
 
 test: $(VENV)/installed
-	$(TESTED) $(BIN)/pytest $(SELECTED)
+	$(TESTED) $(BIN)/pytest $(SELECTED) $(ARGUMENTS)
 
 debug sanitize:
 	$(MAKE) test ZPROXY_BUILD=$@
+
+fuzz:
+	$(MAKE) test ZPROXY_BUILD=sanitize ARGUMENTS="--hypothesis-profile=fuzz tests/protocol tests/unit"
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

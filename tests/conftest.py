@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end and fault tests, time-outs, and the `soak` marker.
+"""Fixtures of the end-to-end and fault tests, time-outs, markers, and how hard properties are tried.
 
 Put `peers` and raw peers after the proxy in a test's arguments: they close first, so a proxy is always seen
 to end by itself.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -24,6 +25,11 @@ from support.zmtp_peer import ZmtpPeer  # noqa: E402
 TEST_SECONDS = 30
 SOAK_SECONDS = 600
 WITH_PROCESSES = ("e2e", "faults")
+
+# The suite tries the same examples every time; `make fuzz` looks for new ones, for minutes.
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=200)
+settings.register_profile("fuzz", deadline=None, max_examples=10_000)
+settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,11 +1,13 @@
-"""Backlog: whole requests that no worker could take yet; see backlog.pxd for the contract."""
+"""Backlog: whole requests that no worker could take yet; see backlog.pxd for the contract. `BacklogProbe` is
+for the tests."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from zproxy.relay.block cimport (
-    BLOCK_MEDIUM, MEDIUM_BYTES, Message, Pool, block_release, block_take, message_append, message_release, slice_take
+    BLOCK_MEDIUM, MEDIUM_BYTES, Message, Pool, block_release, block_take, message_append, message_bytes, message_join,
+    message_release, pool_clear, slice_take
 )
 
 
@@ -105,3 +107,84 @@ cdef uint64_t backlog_clear(Backlog* backlog, Pool* pool) noexcept nogil:
         count += 1
     packing_drop(backlog, pool)
     return count
+
+
+cdef class BacklogProbe:
+    """A backlog by itself, with a second one in front of which it can be told to queue."""
+
+    cdef Backlog backlog
+    cdef Backlog older
+    cdef Pool pool
+
+    def __dealloc__(self):
+        self.clear()
+        pool_clear(&self.pool)
+
+    def push(self, bytes head, bytes body, uint32_t owner, uint32_t generation):
+        """A request whose parts are copied together; its charge."""
+        cdef Message message
+        if backlog_pack(
+            &self.backlog, &self.pool, <const uint8_t*><const char*>head, len(head),
+            <const uint8_t*><const char*>body, len(body), &message
+        ) != 0:
+            raise MemoryError
+        return self._push(&self.backlog, &message, owner, generation)
+
+    def push_large(self, bytes head, bytes body, uint32_t owner, uint32_t generation):
+        """A request whose body lies in blocks of its own, behind a copied head; its charge."""
+        cdef Message whole
+        cdef Message message
+        memset(&message, 0, sizeof(Message))
+        if message_append(&self.pool, &message, <const uint8_t*><const char*>body, len(body)) != 0 or backlog_pack(
+            &self.backlog, &self.pool, <const uint8_t*><const char*>head, len(head), NULL, 0, &whole
+        ) != 0:
+            message_release(&self.pool, &message)
+            raise MemoryError
+        message_join(&whole, &message)
+        return self._push(&self.backlog, &whole, owner, generation)
+
+    def push_older(self, bytes body):
+        """A request for `prepend`, of no owner."""
+        cdef Message message
+        memset(&message, 0, sizeof(Message))
+        if message_append(&self.pool, &message, <const uint8_t*><const char*>body, len(body)) != 0:
+            raise MemoryError
+        self._push(&self.older, &message, 0, 0)
+
+    def prepend(self):
+        """Puts what `push_older` collected in front."""
+        backlog_prepend(&self.backlog, &self.pool, &self.older)
+
+    def pop(self):
+        """(message, owner, generation, charge) of the oldest, or None."""
+        cdef Parcel parcel
+        if not backlog_pop(&self.backlog, &self.pool, &parcel):
+            return None
+        charge = parcel_charge(&parcel.message)
+        message = message_bytes(&parcel.message)
+        message_release(&self.pool, &parcel.message)
+        return message, parcel.owner, parcel.generation, charge
+
+    def clear(self):
+        """Drops everything; how many."""
+        return backlog_clear(&self.backlog, &self.pool) + backlog_clear(&self.older, &self.pool)
+
+    cdef object _push(self, Backlog* backlog, Message* message, uint32_t owner, uint32_t generation):
+        charge = parcel_charge(message)
+        if backlog_push(backlog, &self.pool, message, owner, generation) != 0:
+            message_release(&self.pool, message)
+            raise MemoryError
+        return charge
+
+    def __len__(self):
+        return self.backlog.count
+
+    @property
+    def waiting_bytes(self):
+        """The messages' bytes."""
+        return self.backlog.bytes
+
+    @property
+    def live_bytes(self):
+        """Memory in use, parcels included."""
+        return self.pool.live_bytes

@@ -40,7 +40,7 @@ cdef struct Slice:              # owned by the chain it stands in; holds one ref
     uint32_t offset
     uint32_t length
     uint32_t flags              # SliceFlag
-    Slice* next
+    Slice* next                 # last: what the pool itself still reads of a free one
 
 cdef struct Message:            # a chain of slices; zeroed means empty
     Slice* head
@@ -94,3 +94,13 @@ cdef void message_skip(Pool* pool, Message* message, uint64_t count) noexcept no
 
 # Gives every slice back; the message is empty afterwards.
 cdef void message_release(Pool* pool, Message* message) noexcept nogil
+
+
+# A copy of all its bytes, for the probes.
+cdef inline bytes message_bytes(const Message* message):
+    cdef const Slice* slice = message.head
+    parts = []
+    while slice != NULL:
+        parts.append((slice.block.bytes + slice.offset)[:slice.length])
+        slice = slice.next
+    return b"".join(parts)

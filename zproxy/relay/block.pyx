@@ -1,8 +1,11 @@
-"""Block: pooled, reference-counted memory; see block.pxd for the contract."""
+"""Block: pooled, reference-counted memory; see block.pxd for the contract. `MessageProbe` is
+for the tests."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
+
+from zproxy.relay.checks cimport check, memory_poison, memory_unpoison
 
 cdef extern from "<sys/mman.h>" nogil:
     int MADV_HUGEPAGE
@@ -39,6 +42,7 @@ cdef Block* block_create(BlockClass block_class) noexcept nogil:
 
 
 cdef void block_destroy(Block* block) noexcept nogil:
+    memory_unpoison(block.bytes, block.capacity)
     free(block.bytes)
     free(block)
 
@@ -62,6 +66,7 @@ cdef void pool_clear(Pool* pool) noexcept nogil:
     while pool.free_slices != NULL:
         slice = pool.free_slices
         pool.free_slices = slice.next
+        memory_unpoison(slice, sizeof(Slice))
         free(slice)
     pool.free_slice_count = 0
 
@@ -84,6 +89,7 @@ cdef Block* block_take(Pool* pool, BlockClass block_class) noexcept nogil:
         if pool.free_count[<int>block_class] < pool.idle_count[<int>block_class]:
             pool.idle_count[<int>block_class] = pool.free_count[<int>block_class]
         pool.pooled_bytes -= block.capacity
+        memory_unpoison(block.bytes, block.capacity)
     else:
         block = block_create(block_class)
         if block == NULL:
@@ -97,9 +103,11 @@ cdef Block* block_take(Pool* pool, BlockClass block_class) noexcept nogil:
 
 
 cdef void block_release(Pool* pool, Block* block) noexcept nogil:
+    check(block.refs != 0)
     block.refs -= 1
     if block.refs:
         return
+    memory_poison(block.bytes, block.capacity)
     block.next = pool.free_blocks[block.block_class]
     pool.free_blocks[block.block_class] = block
     pool.free_count[block.block_class] += 1
@@ -113,6 +121,7 @@ cdef Slice* slice_take(Pool* pool, Block* block, uint32_t offset, uint32_t lengt
     if slice != NULL:
         pool.free_slices = slice.next
         pool.free_slice_count -= 1
+        memory_unpoison(slice, sizeof(Slice))
     else:
         slice = <Slice*>malloc(sizeof(Slice))
         if slice == NULL:
@@ -139,6 +148,7 @@ cdef Slice* slice_release(Pool* pool, Slice* slice) noexcept nogil:
     slice.next = pool.free_slices
     pool.free_slices = slice
     pool.free_slice_count += 1
+    memory_poison(slice, sizeof(Slice) - sizeof(Slice*))    # all but `next`, its last field
     return following
 
 
@@ -219,3 +229,77 @@ cdef void message_release(Pool* pool, Message* message) noexcept nogil:
         slice = slice_release(pool, slice)
     message.head = message.tail = NULL
     message.bytes = 0
+
+
+cdef class MessageProbe:
+    """Messages in one pool: two of them, so that one can be joined to the other."""
+
+    cdef Pool pool
+    cdef Message message
+    cdef Message other
+
+    def __dealloc__(self):
+        self.release()
+        message_release(&self.pool, &self.other)
+        pool_clear(&self.pool)
+
+    def append(self, bytes source):
+        """Copies to the message's end."""
+        self._append(&self.message, source)
+
+    def append_other(self, bytes source):
+        """Copies to the other message's end."""
+        self._append(&self.other, source)
+
+    def join(self):
+        """Moves all of the other message behind the message."""
+        message_join(&self.message, &self.other)
+
+    def skip(self, uint64_t count):
+        """Cuts bytes off the front."""
+        if count > self.message.bytes:
+            raise ValueError("the message is shorter")
+        message_skip(&self.pool, &self.message, count)
+
+    def release(self):
+        """Gives every slice back."""
+        message_release(&self.pool, &self.message)
+
+    def trim(self):
+        """Gives half of the idle blocks back to the system: how many are still kept."""
+        return pool_trim(&self.pool)
+
+    cdef int _append(self, Message* message, bytes source) except -1:
+        if message_append(&self.pool, message, <const uint8_t*><const char*>source, len(source)) != 0:
+            raise MemoryError
+        return 0
+
+    @property
+    def content(self):
+        """All bytes of the message."""
+        return message_bytes(&self.message)
+
+    @property
+    def slices(self):
+        """(length, is a continuation) of each slice."""
+        cdef Slice* slice = self.message.head
+        found = []
+        while slice != NULL:
+            found.append((slice.length, bool(slice.flags & SLICE_CONTINUES)))
+            slice = slice.next
+        return found
+
+    @property
+    def live_blocks(self):
+        """Blocks in use."""
+        return self.pool.live_blocks
+
+    @property
+    def live_bytes(self):
+        """Blocks and slices in use, in bytes."""
+        return self.pool.live_bytes
+
+    @property
+    def pooled_bytes(self):
+        """Blocks kept for reuse, in bytes."""
+        return self.pool.pooled_bytes

@@ -8,9 +8,10 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from zproxy.relay.block cimport (
-    BLOCK_SMALL, SMALL_BYTES, Pool, Slice, block_release, block_take, message_append, message_grow,
+    BLOCK_SMALL, SMALL_BYTES, Pool, block_release, block_take, message_append, message_bytes, message_grow,
     message_release, message_room, pool_clear
 )
+from zproxy.relay.checks cimport memory_poison, memory_unpoison
 from zproxy.relay.zmtp cimport (
     FRAME_MORE, SCAN_COMMAND, SCAN_MALFORMED, SCAN_MESSAGE, SCAN_NEED, SCAN_TOO_LARGE, Frame, ScanCode,
     frame_fits, frame_read, message_scan
@@ -195,50 +196,77 @@ cdef class InboxProbe:
     cdef Inbox inbox
     cdef Pool pool
     cdef uint8_t* read_buffer
+    cdef size_t greeting_left
 
-    def __cinit__(self, max_message_bytes=1 << 30):
+    def __cinit__(self, uint64_t max_message_bytes=1 << 30, size_t greeting_bytes=0):
         self.read_buffer = <uint8_t*>malloc(READ_BUFFER_BYTES)
         if self.read_buffer == NULL:
             raise MemoryError
         self.inbox.max_message_bytes = max_message_bytes
+        self.greeting_left = greeting_bytes
 
     def __dealloc__(self):
-        inbox_clear(&self.inbox, &self.pool)
+        self.clear()
         pool_clear(&self.pool)
         free(self.read_buffer)
 
-    def feed(self, data):
-        """What became whole with these bytes: ("message", wire bytes), ("command", body), or one of
-        ("malformed", b""), ("too_large", declared bytes), after which the inbox must not be fed again."""
-        cdef iovec[2] target
-        cdef const uint8_t[::1] source = data
-        cdef size_t offset = 0
+    def feed(self, const uint8_t[::1] source):
+        """What became whole with these bytes, each read as large as the inbox takes it.
+
+        ("greeting", its bytes) first where one was asked for; ("message", wire bytes), ("command", body); or, as the
+        last, after which the inbox must not be fed again, ("malformed", b"") or ("too_large", declared bytes).
+        """
+        cdef size_t left = source.shape[0]
+        cdef const uint8_t* bytes = &source[0] if left else NULL
         cdef size_t taken
-        cdef size_t part
-        cdef int index
         found = []
-        while offset < <size_t>source.shape[0]:
-            taken = 0
-            for index in range(self._prepare(target)):
-                part = min(target[index].iov_len, <size_t>source.shape[0] - offset - taken)
-                if part:
-                    memcpy(target[index].iov_base, &source[offset + taken], part)
-                taken += part
-            offset += taken
-            inbox_accept(&self.inbox, self.read_buffer, taken)
+        while left:
+            taken = self._read(bytes, left)
+            bytes += taken
+            left -= taken
             if not self._drain(found):
                 break
         return found
 
-    cdef int _prepare(self, iovec* target) except -1:
-        cdef int entries = inbox_prepare(&self.inbox, &self.pool, self.read_buffer, target)
+    def clear(self):
+        """The connection's end: what is unfinished is given up."""
+        inbox_clear(&self.inbox, &self.pool)
+
+    # One read, as readv(2) would fill what the inbox prepared. What it left of the read buffer is out of bounds.
+    cdef size_t _read(self, const uint8_t* bytes, size_t count) except 0:
+        cdef iovec[2] target
+        cdef size_t taken = 0
+        cdef size_t part
+        cdef int index
+        cdef int entries
+        memory_unpoison(self.read_buffer, READ_BUFFER_BYTES)
+        entries = inbox_prepare(&self.inbox, &self.pool, self.read_buffer, target)
         if entries < 0:
             raise MemoryError
-        return entries
+        for index in range(entries):
+            part = min(target[index].iov_len, count - taken)
+            if part:
+                memcpy(target[index].iov_base, bytes + taken, part)
+            taken += part
+        inbox_accept(&self.inbox, self.read_buffer, taken)
+        memory_poison(self.inbox.end, READ_BUFFER_BYTES - (self.inbox.end - self.read_buffer))
+        return taken
 
+    cdef bint _take_greeting(self, list found):
+        cdef const uint8_t* bytes = NULL
+        cdef size_t available = 0
+        if not inbox_take(&self.inbox, &self.pool, self.greeting_left, &bytes, &available):
+            return False
+        found.append(("greeting", bytes[:self.greeting_left]))
+        self.greeting_left = 0
+        return True
+
+    # False: it must not be fed again.
     cdef bint _drain(self, list found) except -1:
         cdef Item item
         cdef ItemKind kind
+        if self.greeting_left and not self._take_greeting(found):
+            return True
         while True:
             kind = inbox_next(&self.inbox, &self.pool, &item)
             if kind == ITEM_NEED:
@@ -256,15 +284,21 @@ cdef class InboxProbe:
                 return False
 
     cdef bytes _take_assembly(self):
-        cdef Slice* slice = self.inbox.assembly.head
-        parts = []
-        while slice != NULL:
-            parts.append((slice.block.bytes + slice.offset)[:slice.length])
-            slice = slice.next
+        taken = message_bytes(&self.inbox.assembly)
         message_release(&self.pool, &self.inbox.assembly)
-        return b"".join(parts)
+        return taken
+
+    @property
+    def pending_bytes(self):
+        """Bytes that wait for the rest of their message or command."""
+        return inbox_pending(&self.inbox)
 
     @property
     def live_blocks(self):
         """Blocks in use: 0 whenever nothing incomplete is pending."""
         return self.pool.live_blocks
+
+    @property
+    def live_bytes(self):
+        """Memory in use, as the relay charges it."""
+        return self.pool.live_bytes

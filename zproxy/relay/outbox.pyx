@@ -1,12 +1,13 @@
-"""Outbox: slices one connection still has to write; see outbox.pxd for the contract."""
+"""Outbox: slices one connection still has to write; see outbox.pxd for the contract. `OutboxProbe` is for the tests."""
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from zproxy.relay.block cimport (
-    BLOCK_MEDIUM, BLOCK_SMALL, MEDIUM_BYTES, SLICE_CONTINUES, SLICE_OPEN, SMALL_BYTES, Block, Message, Pool,
-    Slice, block_release, block_take, slice_release, slice_take
+    BLOCK_MEDIUM, BLOCK_SMALL, MEDIUM_BYTES, SLICE_CONTINUES, SLICE_OPEN, SMALL_BYTES, Block, Message, Pool, Slice,
+    block_release, block_take, message_append, message_bytes, message_release, pool_clear, slice_release,
+    slice_take
 )
 from zproxy.relay.inbox cimport iovec
 from zproxy.relay.zmtp cimport SCAN_COMMAND, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode, message_scan
@@ -209,3 +210,112 @@ cdef void outbox_clear(Outbox* outbox, Pool* pool) noexcept nogil:
     while outbox.head != NULL:
         outbox.head = slice_release(pool, outbox.head)
     memset(outbox, 0, sizeof(Outbox))
+
+
+# The order of FlushCode.
+FLUSH_CODES = ("done", "again", "blocked", "failed")
+
+
+cdef class OutboxProbe:
+    """One outbox by itself: messages and commands in, bytes out, and back what was never written."""
+
+    cdef Outbox outbox
+    cdef Pool pool
+
+    def __dealloc__(self):
+        self.clear()
+        pool_clear(&self.pool)
+
+    def copy(self, bytes unit):
+        """A whole message or command (or the greeting) of at most MEDIUM_BYTES, copied behind the others."""
+        cdef uint8_t* target = outbox_room(&self.outbox, &self.pool, len(unit))
+        if target == NULL:
+            raise MemoryError
+        memcpy(target, <const char*>unit, len(unit))
+
+    def link(self, bytes head, bytes body):
+        """A message: `head` (whole frames, may be empty) copied, `body` linked in as blocks of its own."""
+        cdef Message message
+        memset(&message, 0, sizeof(Message))
+        if message_append(&self.pool, &message, <const uint8_t*><const char*>body, len(body)) != 0:
+            message_release(&self.pool, &message)
+            raise MemoryError
+        if head:
+            self.copy(head)
+            message.head.flags |= SLICE_CONTINUES
+        outbox_link(&self.outbox, &message)
+
+    def flush(self, int fd):
+        """One of FLUSH_CODES."""
+        cdef FlushCode code
+        with nogil:
+            code = outbox_flush(&self.outbox, &self.pool, fd)
+        return FLUSH_CODES[<int>code]
+
+    def write(self, size_t count):
+        """`count` bytes leave, as if a socket had taken just so many: those bytes."""
+        cdef iovec[FLUSH_SLICES] target
+        cdef int index
+        cdef int entries
+        cdef size_t part
+        parts = []
+        while count:
+            entries = flush_gather(&self.outbox, target)
+            if entries == 0:
+                raise ValueError("there is less to write")
+            for index in range(entries):
+                part = min(target[index].iov_len, count)
+                parts.append((<const uint8_t*>target[index].iov_base)[:part])
+                count -= part
+            flush_advance(&self.outbox, &self.pool, sum(map(len, parts[-entries:])))
+        return b"".join(parts)
+
+    def reclaim(self):
+        """(the messages nothing was written of, messages torn); the outbox is empty afterwards."""
+        cdef Message message
+        cdef uint64_t torn = 0
+        messages = []
+        while outbox_reclaim(&self.outbox, &self.pool, &message, &torn):
+            messages.append(message_bytes(&message))
+            message_release(&self.pool, &message)
+        return messages, torn
+
+    def reroute(self):
+        """Reclaims, and links what came back in again, as into another worker's outbox: messages torn."""
+        cdef Message message
+        cdef Outbox other
+        cdef uint64_t torn = 0
+        memset(&other, 0, sizeof(Outbox))
+        while outbox_reclaim(&self.outbox, &self.pool, &message, &torn):
+            outbox_link(&other, &message)
+        self.outbox = other
+        return torn
+
+    def clear(self):
+        """The connection's end."""
+        outbox_clear(&self.outbox, &self.pool)
+
+    @property
+    def bytes_left(self):
+        """Bytes still to write."""
+        return self.outbox.bytes
+
+    @property
+    def bytes_written(self):
+        """Bytes written since the beginning."""
+        return self.outbox.bytes_written
+
+    @property
+    def is_empty(self):
+        """No slice is left."""
+        return self.outbox.head == NULL and self.outbox.tail == NULL
+
+    @property
+    def live_blocks(self):
+        """Blocks in use."""
+        return self.pool.live_blocks
+
+    @property
+    def live_slices(self):
+        """Slices in use."""
+        return self.pool.live_slices
