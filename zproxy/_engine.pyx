@@ -15,9 +15,9 @@ from zproxy.counters cimport (
 from zproxy.relay.block cimport pool_trim
 from zproxy.relay.connection cimport (
     CONNECTING, LINGER, LIST_CLOSING, LIST_FLUSH, LIST_PAUSED, LIST_READ, READY, REASON_CONNECT, REASON_EOF,
-    REASON_HANDSHAKE_TIMEOUT, REASON_RESET, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_CHALLENGE, TIMER_COUNT,
-    TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection, connection_is_read, list_append,
-    list_has
+    REASON_HANDSHAKE_TIMEOUT, REASON_RESET, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE,
+    TIMER_CHALLENGE, TIMER_COUNT, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection,
+    connection_is_read, list_append, list_has
 )
 from zproxy.relay.delivery cimport connection_flush, connection_linger
 from zproxy.relay.endpoint cimport (
@@ -34,13 +34,15 @@ from zproxy.relay.mailbox cimport (
     mailbox_take, mailbox_wants_snapshot
 )
 from zproxy.relay.peering cimport (
-    CHALLENGE_MS, REFUSED_STEP_MS, peering_challenge_over, peering_heartbeat, peering_inherit, peering_refused_over
+    CHALLENGE_MS, REFUSED_STEP_MS, peering_acknowledge, peering_challenge_over, peering_heartbeat, peering_inherit,
+    peering_refused_over
 )
 from zproxy.relay.poller cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, POLL_WAKE, poller_wait, poller_wake_clear
 )
 from zproxy.relay.routes cimport routes_remove
 from zproxy.relay.spin cimport spin_judge, spin_until_ns
+from zproxy.relay.tcp cimport ACKNOWLEDGE_CHECK_MS
 from zproxy.relay.timer cimport Timer, timer_expire, timer_next
 
 
@@ -105,6 +107,8 @@ cdef void timer_due(Engine* engine, int kind, Connection* connection) noexcept n
         intake_stalled(&engine.hub, connection)
     elif kind == TIMER_HEARTBEAT:
         peering_heartbeat(&engine.hub, connection)
+    elif kind == TIMER_ACKNOWLEDGE:
+        peering_acknowledge(&engine.hub, connection)
     elif kind == TIMER_CHALLENGE:
         peering_challenge_over(&engine.hub, connection)
     else:
@@ -344,6 +348,7 @@ cdef int engine_open(Engine* engine) noexcept nogil:
     engine.hub.timers[<int>TIMER_HANDSHAKE].delay_ms = engine.hub.settings.handshake_ms
     engine.hub.timers[<int>TIMER_STALL].delay_ms = engine.hub.settings.stall_ms
     engine.hub.timers[<int>TIMER_HEARTBEAT].delay_ms = engine.hub.settings.heartbeat_ms
+    engine.hub.timers[<int>TIMER_ACKNOWLEDGE].delay_ms = ACKNOWLEDGE_CHECK_MS
     engine.hub.timers[<int>TIMER_CHALLENGE].delay_ms = CHALLENGE_MS
     engine.hub.timers[<int>TIMER_REFUSED].delay_ms = REFUSED_STEP_MS
     return hub_open(&engine.hub)

@@ -4,9 +4,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from zproxy._fastpath cimport (
-    peer_join, reply_pass, reply_pass_large, request_pass, request_pass_large, worker_recover
-)
+from zproxy._fastpath cimport peer_join, reply_pass, reply_pass_large, request_pass, request_pass_large, worker_recover
 from zproxy.relay.block cimport Message, message_join, message_release
 from zproxy.relay.connection cimport (
     GREETING, LINGER, LIST_CLOSING, LIST_READ, READY, REASON_EOF, REASON_MALFORMED, REASON_NO_MEMORY, REASON_RESET,
@@ -15,8 +13,8 @@ from zproxy.relay.connection cimport (
 )
 from zproxy.relay.hub cimport hub_doom
 from zproxy.relay.inbox cimport (
-    ITEM_ASSEMBLED, ITEM_COMMAND, ITEM_MESSAGE, ITEM_NEED, ITEM_NO_MEMORY, ITEM_TOO_LARGE, Item, ItemKind,
-    inbox_accept, inbox_next, inbox_prepare, iovec
+    ITEM_ASSEMBLED, ITEM_COMMAND, ITEM_MESSAGE, ITEM_NEED, ITEM_NO_MEMORY, ITEM_TOO_LARGE, Item, ItemKind, inbox_accept,
+    inbox_next, inbox_prepare, iovec
 )
 from zproxy.relay.intake cimport intake_admits, intake_assembled, intake_level, intake_settle
 from zproxy.relay.peering cimport (

@@ -35,6 +35,7 @@ COUNTER_HELP = {
     Counter.CLOSED_MALFORMED: "connections closed: malformed frames after the handshake",
     Counter.CLOSED_STALLED: "connections closed: an incomplete message made no progress",
     Counter.CLOSED_HEARTBEAT: "connections closed: no sign of life",
+    Counter.CLOSED_UNACKNOWLEDGED: "connections closed: what was sent stayed unacknowledged, their host is gone",
     Counter.CLOSED_FENCED: "connections closed: silent, and a newcomer took their routing id",
     Counter.CLOSED_PEER_ERROR: "connections closed by the peer's ERROR",
     Counter.CLOSED_NO_MEMORY: "connections closed: the system had no memory for them",

@@ -50,6 +50,7 @@ cdef enum Reason:               # why a connection ended; words for the log in c
     REASON_TOO_LARGE
     REASON_STALLED
     REASON_HEARTBEAT
+    REASON_UNACKNOWLEDGED
     REASON_FENCED
     REASON_PEER_ERROR
     REASON_NO_MEMORY
@@ -73,6 +74,7 @@ cdef enum TimerKind:
     TIMER_HANDSHAKE             # connect, greeting and READY together
     TIMER_STALL                 # an incomplete message must grow
     TIMER_HEARTBEAT             # when to look for a sign of life
+    TIMER_ACKNOWLEDGE           # was what we wrote acknowledged? Runs from a write until all is
     TIMER_CHALLENGE             # a newcomer waits for the holder of its routing id
     TIMER_REFUSED               # a refused peer is let go
     TIMER_COUNT

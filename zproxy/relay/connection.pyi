@@ -1,1 +1,4 @@
 REASONS: tuple[str, ...]
+STATES: tuple[str, ...]
+
+def legal_transitions() -> dict[str, list[str]]: ...

@@ -22,10 +22,25 @@ cdef uint32_t[<int>STATE_COUNT] TRANSITIONS = [
     0,                                                                                      # CLOSED
 ]
 
+STATES = (
+    "CONNECTING", "GREETING", "HANDSHAKE", "WAITING", "READY", "REFUSED", "REJECTED", "LINGER", "CLOSED",
+)
+assert len(STATES) == STATE_COUNT
+
+
+def legal_transitions():
+    """The table by name: each state and the states it may enter; CLOSED, open to all, is left out."""
+    return {
+        name: [other for index, other in enumerate(STATES) if TRANSITIONS[state] >> index & 1]
+        for state, name in enumerate(STATES)
+        if name != "CLOSED"
+    }
+
+
 # The log's words for each Reason, in its order.
 REASONS = (
     "", "eof", "reset", "stop", "socket_type", "mechanism", "version", "malformed", "handshake_timeout",
-    "name_in_use", "routing_id", "limit", "too_large", "stalled", "heartbeat", "fenced", "peer_error",
+    "name_in_use", "routing_id", "limit", "too_large", "stalled", "heartbeat", "unacknowledged", "fenced", "peer_error",
     "no_memory", "connect",
 )
 assert len(REASONS) == REASON_COUNT

@@ -6,15 +6,11 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 from posix.unistd cimport close
 
-from zproxy.counters cimport (
-    ACCEPT_FAILURES, CONNECT_FAILURES, CONNECTIONS_ACCEPTED, CONNECTIONS_CONNECTED, counter_add
-)
+from zproxy.counters cimport ACCEPT_FAILURES, CONNECT_FAILURES, CONNECTIONS_ACCEPTED, CONNECTIONS_CONNECTED, counter_add
 from zproxy.relay.address cimport (
     ADDRESS_BYTES, Address, address_family, address_key, address_key_is, address_key_is_none, address_text
 )
-from zproxy.relay.connection cimport (
-    CONNECTING, REASON_CONNECT, REASON_LIMIT, TIMER_HANDSHAKE, Connection, Side
-)
+from zproxy.relay.connection cimport CONNECTING, REASON_CONNECT, REASON_LIMIT, TIMER_HANDSHAKE, Connection, Side
 from zproxy.relay.hub cimport (
     ADDRESS_CONNECTIONS_MAX, HANDSHAKES_MAX, Hub, hub_admit, hub_arm, hub_doom, hub_handshaking, hub_random,
     hub_tell_endpoint
@@ -22,6 +18,7 @@ from zproxy.relay.hub cimport (
 from zproxy.relay.mailbox cimport EVENT_ACCEPT_FAILED, EVENT_CONNECT_FAILED
 from zproxy.relay.peering cimport peering_greet, peering_refuse
 from zproxy.relay.poller cimport poller_add, poller_remove
+from zproxy.relay.tcp cimport tcp_tune
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: AF_UNIX
@@ -30,7 +27,6 @@ cdef extern from "<sys/socket.h>" nogil:
     enum: SOCK_CLOEXEC
     enum: SOL_SOCKET
     enum: SO_ERROR
-    enum: SO_KEEPALIVE
     ctypedef unsigned int socklen_t
     cdef struct sockaddr:
         pass
@@ -38,41 +34,10 @@ cdef extern from "<sys/socket.h>" nogil:
     int connect(int fd, const sockaddr* address, socklen_t count)
     int socket(int family, int kind, int protocol)
     int getsockopt(int fd, int level, int option, void* value, socklen_t* count)
-    int setsockopt(int fd, int level, int option, const void* value, socklen_t count)
-
-cdef extern from "<netinet/in.h>" nogil:
-    enum: IPPROTO_TCP
-
-cdef extern from "<netinet/tcp.h>" nogil:
-    enum: TCP_NODELAY
-    enum: TCP_KEEPIDLE
-    enum: TCP_KEEPINTVL
-    enum: TCP_KEEPCNT
-    enum: TCP_USER_TIMEOUT
 
 cdef enum:
-    KEEPALIVE_IDLE_S = 60       # before the first probe; then one every 10 s, three in vain end it
-    KEEPALIVE_EVERY_S = 10
-    KEEPALIVE_PROBES = 3
-    UNACKNOWLEDGED_MS = 30000   # sent bytes nobody acknowledged for so long end the connection
     BACKOFF_FIRST_MS = 100
     BACKOFF_MAX_MS = 5000
-
-
-cdef void option_set(int fd, int level, int option, int value) noexcept nogil:
-    setsockopt(fd, level, option, &value, sizeof(int))
-
-
-# Buffer sizes are left alone: setting them would stop the system's autotuning.
-cdef void socket_tune(int fd, int family) noexcept nogil:
-    if family == AF_UNIX:
-        return
-    option_set(fd, IPPROTO_TCP, TCP_NODELAY, 1)
-    option_set(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
-    option_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-    option_set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_EVERY_S)
-    option_set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES)
-    option_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
 
 cdef void peer_describe(Connection* connection, const Address* address) noexcept nogil:
@@ -127,7 +92,8 @@ cdef bint accept_one(Hub* hub, Listener* listener) noexcept nogil:
         if errno != EAGAIN:
             accept_failed(hub, listener, errno)
         return False
-    socket_tune(fd, address_family(&address))
+    if address_family(&address) != AF_UNIX:
+        tcp_tune(fd)
     connection = hub_admit(hub, fd, listener.side, listener.endpoint, -1)
     if connection == NULL:
         counter_add(&hub.counters, ACCEPT_FAILURES, 1)
@@ -190,7 +156,8 @@ cdef void connector_dial(Hub* hub, Connector* connector, int index) noexcept nog
     if fd < 0:
         connector_failed(hub, connector, errno)
         return
-    socket_tune(fd, family)
+    if family != AF_UNIX:
+        tcp_tune(fd)
     if connect(fd, <const sockaddr*>connector.address.bytes, connector.address.count) != 0 and errno != EINPROGRESS:
         connector_failed(hub, connector, errno)
         close(fd)

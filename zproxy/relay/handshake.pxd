@@ -10,9 +10,7 @@ accept, because libzmq sends its first 10 bytes and waits.
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
-from zproxy.relay.zmtp cimport (
-    FRAME_COMMAND, FRAME_LONG, PING_CONTEXT_MAX, ROUTING_ID_MAX, be32_read, command_is
-)
+from zproxy.relay.zmtp cimport FRAME_COMMAND, FRAME_LONG, PING_CONTEXT_MAX, ROUTING_ID_MAX, be32_read, command_is
 
 cdef enum:
     GREETING_BYTES = 64

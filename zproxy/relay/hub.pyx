@@ -9,9 +9,8 @@ from posix.unistd cimport close
 from zproxy.counters cimport CONNECTIONS_CLOSED, EVENTS_LOST, counter_add
 from zproxy.relay.block cimport pool_clear
 from zproxy.relay.connection cimport (
-    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, REASON_NONE, TIMER_COUNT,
-    Connection, ConnectionState, ListKind, Reason, Side, connection_clear, connection_enter, list_append, list_has,
-    list_remove
+    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, REASON_NONE, TIMER_COUNT, Connection, ConnectionState, ListKind,
+    Reason, Side, connection_clear, connection_enter, list_append, list_has, list_remove
 )
 from zproxy.relay.inbox cimport READ_BUFFER_BYTES
 from zproxy.relay.mailbox cimport Event, EventKind, mailbox_put

@@ -13,8 +13,8 @@ from zproxy.relay.block cimport (
 )
 from zproxy.relay.checks cimport memory_poison, memory_unpoison
 from zproxy.relay.zmtp cimport (
-    FRAME_MORE, SCAN_COMMAND, SCAN_MALFORMED, SCAN_MESSAGE, SCAN_NEED, SCAN_TOO_LARGE, Frame, ScanCode,
-    frame_fits, frame_read, message_scan
+    FRAME_MORE, SCAN_COMMAND, SCAN_MALFORMED, SCAN_MESSAGE, SCAN_NEED, SCAN_TOO_LARGE, Frame, ScanCode, frame_fits,
+    frame_read, message_scan
 )
 
 

@@ -6,8 +6,7 @@ from libc.string cimport memcpy, memset
 
 from zproxy.relay.block cimport (
     BLOCK_MEDIUM, BLOCK_SMALL, MEDIUM_BYTES, SLICE_CONTINUES, SLICE_OPEN, SMALL_BYTES, Block, Message, Pool, Slice,
-    block_release, block_take, message_append, message_bytes, message_release, pool_clear, slice_release,
-    slice_take
+    block_release, block_take, message_append, message_bytes, message_release, pool_clear, slice_release, slice_take
 )
 from zproxy.relay.inbox cimport iovec
 from zproxy.relay.zmtp cimport SCAN_COMMAND, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode, message_scan

@@ -46,6 +46,9 @@ cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil
 # TIMER_HEARTBEAT is due: PING, wait on, or doom.
 cdef void peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil
 
+# TIMER_ACKNOWLEDGE is due: settled, waited on, or doom.
+cdef void peering_acknowledge(Hub* hub, Connection* connection) noexcept nogil
+
 # Silent refusal: unread, closed after a while.
 cdef void peering_refuse(Hub* hub, Connection* connection, Reason reason) noexcept nogil
 

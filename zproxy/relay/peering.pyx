@@ -4,21 +4,21 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from zproxy.counters cimport (
-    CLOSED_HEARTBEAT, CLOSED_FENCED, CLOSED_MALFORMED, CLOSED_PEER_ERROR, CLOSED_TOO_LARGE, PINGS_IN, PINGS_OUT,
-    PONGS_DROPPED, PONGS_IN, REFUSED_LIMIT, REFUSED_MALFORMED, REFUSED_MECHANISM, REFUSED_NAME_IN_USE,
-    REFUSED_ROUTING_ID, REFUSED_SOCKET_TYPE, REFUSED_VERSION, counter_add
+    CLOSED_FENCED, CLOSED_HEARTBEAT, CLOSED_MALFORMED, CLOSED_PEER_ERROR, CLOSED_TOO_LARGE, CLOSED_UNACKNOWLEDGED,
+    PINGS_IN, PINGS_OUT, PONGS_DROPPED, PONGS_IN, REFUSED_LIMIT, REFUSED_MALFORMED, REFUSED_MECHANISM,
+    REFUSED_NAME_IN_USE, REFUSED_ROUTING_ID, REFUSED_SOCKET_TYPE, REFUSED_VERSION, counter_add
 )
 from zproxy.relay.connection cimport (
-    GREETING, HANDSHAKE, LIST_READ, READY, REASON_FENCED, REASON_HEARTBEAT, REASON_LIMIT,
-    REASON_MALFORMED, REASON_MECHANISM, REASON_NAME_IN_USE, REASON_NO_MEMORY, REASON_NONE, REASON_PEER_ERROR,
-    REASON_ROUTING_ID, REASON_SOCKET_TYPE, REASON_TOO_LARGE, REASON_VERSION, REFUSED, REJECTED, SIDE_BACKEND,
-    SIDE_FRONTEND, TIMER_CHALLENGE, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, WAITING,
-    Connection, Reason, list_append, list_remove
+    GREETING, HANDSHAKE, LIST_READ, READY, REASON_FENCED, REASON_HEARTBEAT, REASON_LIMIT, REASON_MALFORMED,
+    REASON_MECHANISM, REASON_NAME_IN_USE, REASON_NO_MEMORY, REASON_NONE, REASON_PEER_ERROR, REASON_ROUTING_ID,
+    REASON_SOCKET_TYPE, REASON_TOO_LARGE, REASON_UNACKNOWLEDGED, REASON_VERSION, REFUSED, REJECTED, SIDE_BACKEND,
+    SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_CHALLENGE, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL,
+    WAITING, Connection, Reason, list_append, list_remove
 )
 from zproxy.relay.handshake cimport (
     GREETING_BYTES, GREETING_GARBAGE, GREETING_MECHANISM, GREETING_NEED, GREETING_VERSION, HANDSHAKE_REPLY_MAX,
-    SIGNATURE_BYTES, SOCKET_DEALER, SOCKET_REP, SOCKET_REQ, SOCKET_ROUTER, GreetingCode, Ready, SocketType,
-    error_write, greeting_read, greeting_write, ping_write, pong_write, ready_read, ready_write
+    SIGNATURE_BYTES, SOCKET_DEALER, SOCKET_REP, SOCKET_REQ, SOCKET_ROUTER, GreetingCode, Ready, SocketType, error_write,
+    greeting_read, greeting_write, ping_write, pong_write, ready_read, ready_write
 )
 from zproxy.relay.hub cimport (
     REFUSED_HELD_MAX, Hub, hub_arm, hub_disarm, hub_doom, hub_enter, hub_random, hub_refused, hub_tell, hub_want_flush
@@ -28,6 +28,7 @@ from zproxy.relay.intake cimport outbox_budget
 from zproxy.relay.mailbox cimport EVENT_CONNECTED, EVENT_REFUSED
 from zproxy.relay.outbox cimport outbox_room
 from zproxy.relay.routes cimport ROUTE_NONE, routes_add, routes_find
+from zproxy.relay.tcp cimport tcp_is_dead
 from zproxy.relay.timer cimport Timer
 from zproxy.relay.zmtp cimport FRAME_MORE, command_is, short_frame_write
 
@@ -299,6 +300,16 @@ cdef void peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil:
         hub_doom(hub, connection, REASON_HEARTBEAT, 0)
         return
     say_ping(hub, connection)
+
+
+cdef void peering_acknowledge(Hub* hub, Connection* connection) noexcept nogil:
+    cdef bint is_settled = True
+    if tcp_is_dead(connection.fd, &is_settled):
+        counter_add(&hub.counters, CLOSED_UNACKNOWLEDGED, 1)
+        hub_doom(hub, connection, REASON_UNACKNOWLEDGED, connection.outbox.bytes)
+        return
+    if connection.outbox.bytes or not is_settled:
+        hub_arm(hub, connection, TIMER_ACKNOWLEDGE)
 
 
 cdef Verdict ping_take(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
