@@ -23,13 +23,12 @@ def free_endpoint(transport: str) -> str:
         return f"tcp://127.0.0.1:{holder.getsockname()[1]}"
 
 
-def exchange(client: Any, worker: Any, body: bytes) -> None:
-    """One request and its reply."""
+def ask(client: Any, worker: Any, body: bytes) -> tuple[bytes, bytes]:
+    """What the worker sees of a request, and what the client gets for it: the same with "re: " before it."""
     client.send(body)
     routing_id, seen = worker.recv_multipart()
-    assert seen == body
-    worker.send_multipart([routing_id, b"re: " + body])
-    assert client.recv() == b"re: " + body
+    worker.send_multipart([routing_id, b"re: " + seen])
+    return seen, client.recv()
 
 
 def wait_until_it_may_send(bound: Any) -> None:
@@ -42,7 +41,7 @@ def test_the_proxy_connects_to_a_worker_that_is_there(start_proxy: Start, peers:
     worker = peers.bind(zmq.DEALER, endpoint)
     proxy = start_proxy(backend=(), backend_connect=[endpoint])
     client = peers.connect(zmq.DEALER, proxy.frontend)
-    exchange(client, worker, b"hello")
+    assert ask(client, worker, b"hello") == (b"hello", b"re: hello")
 
 
 def test_the_proxy_connects_to_a_worker_that_comes_later(start_proxy: Start, peers: Peers, transport: str) -> None:
@@ -84,7 +83,7 @@ def test_the_proxy_connects_on_both_sides(start_proxy: Start, peers: Peers, tran
     client = peers.bind(zmq.DEALER, to_client)
     worker = peers.bind(zmq.DEALER, to_worker)
     for number in range(20):
-        exchange(client, worker, b"%d" % number)
+        assert ask(client, worker, b"%d" % number) == (b"%d" % number, b"re: %d" % number)
 
 
 def test_the_proxy_comes_back_to_a_worker_that_restarts(start_proxy: Start, peers: Peers, transport: str) -> None:
@@ -94,7 +93,7 @@ def test_the_proxy_comes_back_to_a_worker_that_restarts(start_proxy: Start, peer
     for life in range(3):
         worker = peers.bind(zmq.DEALER, endpoint)
         wait_until_it_may_send(worker)
-        exchange(client, worker, b"life %d" % life)
+        assert ask(client, worker, b"life %d" % life) == (b"life %d" % life, b"re: life %d" % life)
         worker.close()
 
 
@@ -104,7 +103,7 @@ def test_the_proxy_comes_back_to_a_client_that_restarts(start_proxy: Start, peer
     worker = peers.connect(zmq.DEALER, proxy.backend)
     for life in range(3):
         client = peers.bind(zmq.DEALER, endpoint, routing_id=b"bound client")
-        exchange(client, worker, b"life %d" % life)
+        assert ask(client, worker, b"life %d" % life) == (b"life %d" % life, b"re: life %d" % life)
         client.close()
 
 
@@ -133,7 +132,7 @@ def test_every_endpoint_of_a_side_serves(start_proxy: Start, peers: Peers, worke
     worker = peers.connect(zmq.DEALER, proxy.endpoint("backend", worker_transport))
     for endpoint in proxy.endpoints("frontend"):
         client = peers.connect(zmq.DEALER, endpoint)
-        exchange(client, worker, endpoint.encode())
+        assert ask(client, worker, endpoint.encode())[1] == b"re: " + endpoint.encode()
 
 
 def test_one_client_may_use_several_endpoints(start_proxy: Start, peers: Peers) -> None:
@@ -141,7 +140,7 @@ def test_one_client_may_use_several_endpoints(start_proxy: Start, peers: Peers) 
     worker = peers.connect(zmq.DEALER, proxy.backend)
     client = peers.connect(zmq.DEALER, *proxy.endpoints("frontend"))
     for number in range(20):
-        exchange(client, worker, b"%d" % number)
+        assert ask(client, worker, b"%d" % number) == (b"%d" % number, b"re: %d" % number)
 
 
 def has_ipv6() -> bool:
@@ -158,4 +157,4 @@ def test_ipv6_endpoints_are_written_in_brackets(start_proxy: Start, peers: Peers
     assert proxy.frontend.startswith("tcp://[::1]:")
     worker = peers.connect(zmq.DEALER, proxy.backend, ipv6=1)
     client = peers.connect(zmq.DEALER, proxy.frontend, ipv6=1)
-    exchange(client, worker, b"hello")
+    assert ask(client, worker, b"hello") == (b"hello", b"re: hello")

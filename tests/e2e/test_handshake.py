@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -11,7 +12,8 @@ from support.peers import Peers
 from support.proxies import HostedProxy
 from support.relays import BareRelay
 from support.waiting import wait_until
-from support.zmtp_peer import Greeting, ZmtpPeer, frame, greeting, message, ping, ready
+from support.zmtp_peer import ERROR, Greeting, ZmtpPeer, frame, greeting, message, ping, ready
+from zmq.utils.monitor import recv_monitor_message
 
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]
@@ -24,6 +26,12 @@ def is_served(proxy: HostedProxy, peers: Peers) -> bool:
     client.send(b"still there?")
     worker.send(worker.recv())
     return bool(client.recv() == b"still there?")
+
+
+def refusals(proxy: HostedProxy) -> dict[str, int]:
+    """Why connections were refused or closed, once one is closed."""
+    stats = proxy.wait_for("connections_closed")
+    return {name: count for name, count in stats.items() if count and name.startswith(("refused_", "closed_"))}
 
 
 @pytest.mark.parametrize("side", ["frontend", "backend"])
@@ -109,16 +117,34 @@ def test_another_mechanism_is_refused_and_counted(hosted: Host, raw_peer: Connec
     peer.send(greeting(mechanism=mechanism))
     peer.read_greeting()
     peer.read_error()
-    proxy.wait_for("refused_mechanism")
+    stats = proxy.wait_for("refused_mechanism")
+    assert (stats["refused_mechanism"], stats["handshaking"], stats["frontend_connections"]) == (1, 0, 0)
+
+
+def retries(monitor: Any, least: int) -> int:
+    """How often a monitored socket has tried to connect again; waits until it is so often, if `least` says so."""
+    count = 0
+    while count < least or monitor.poll(0):
+        count += recv_monitor_message(monitor)["event"] == zmq.EVENT_CONNECT_RETRIED
+    return count
 
 
 def test_a_curve_client_of_libzmq_gives_up_and_does_not_come_back(hosted: Host, peers: Peers) -> None:
     proxy = hosted()
     public, secret = zmq.curve_keypair()
-    peers.connect(zmq.DEALER, proxy.frontend, curve_serverkey=public, curve_publickey=public, curve_secretkey=secret)
+    keys = {"curve_serverkey": public, "curve_publickey": public, "curve_secretkey": secret}
+    client = peers.open(zmq.DEALER, reconnect_ivl=10, **keys)
+    of_client = client.get_monitor_socket()
+    client.connect(proxy.frontend)
     proxy.wait_for("connections_closed")
+    # One that nobody refuses measures the time: it comes back every 10 ms.
+    other = peers.open(zmq.DEALER, reconnect_ivl=10)
+    of_other = other.get_monitor_socket()
+    other.connect("tcp://127.0.0.1:1")
+    assert retries(of_other, 20) >= 20
+    assert retries(of_client, 0) == 0
+    assert proxy.stats()["connections_accepted"] == 1
     assert is_served(proxy, peers)
-    assert proxy.stats()["connections_accepted"] == 1 + 2
 
 
 @pytest.mark.parametrize(
@@ -133,8 +159,9 @@ def test_an_older_version_is_refused_and_counted(hosted: Host, raw_peer: Connect
     proxy = hosted()
     peer = raw_peer(proxy.frontend)
     peer.send(first_words)
-    proxy.wait_for("refused_version")
-    peer.read_until_closed()
+    stats = proxy.wait_for("refused_version")
+    assert ERROR not in peer.read_until_closed(), "a peer older than ZMTP 3 would take ERROR for a message"
+    assert (stats["refused_version"], stats["frontend_connections"]) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -143,29 +170,43 @@ def test_an_older_version_is_refused_and_counted(hosted: Host, raw_peer: Connect
         b"GET / HTTP/1.1\r\nHost: zproxy\r\n\r\n",
         b"\x01\x00",  # ZMTP 1.0, an anonymous peer
         bytes(64),
-        b"\xff" * 64,
-        greeting() + frame(b"no command"),
-        greeting() + frame(b"\x04PING\x00\x00", command=True),
-        greeting() + frame(b"\x05READY\x0bSocket-Type\x00\x00\x00\xffDEALER", command=True),
-        greeting() + frame(b"\x05READY\x00\x00\x00\x00\x00", command=True),
-        greeting() + frame(b"\x20READY", command=True),
-        greeting() + frame(b"", command=True),
-        greeting() + b"\x80\x00",
-        greeting() + b"\x06" + b"\xff" * 8,
-        greeting() + ready("DEALER", {"Identity": bytes(256)}),
     ],
 )
-def test_a_garbled_handshake_is_refused_and_counted(
+def test_a_peer_that_speaks_no_zmtp_3_is_closed_without_a_word(
     hosted: Host, peers: Peers, raw_peer: Connect, garbage: bytes
 ) -> None:
     proxy = hosted()
     peer = raw_peer(proxy.frontend)
     peer.send(garbage)
-    if len(garbage) > len(greeting()):
-        peer.read_error()
-        peer.close()
-    stats = proxy.wait_for("connections_closed")
-    assert sum(value for name, value in stats.items() if name.startswith(("refused_", "closed_"))) == 1
+    assert ERROR not in peer.read_until_closed()
+    assert refusals(proxy) == {"refused_malformed": 1}
+    assert is_served(proxy, peers)
+
+
+@pytest.mark.parametrize(
+    ("garbage", "reason"),
+    [
+        (b"\xff" * 64, "mechanism"),  # a signature, a later version, and a mechanism nobody knows
+        (greeting() + frame(b"no command"), "malformed"),
+        (greeting() + frame(b"\x04PING\x00\x00", command=True), "malformed"),
+        (greeting() + frame(b"\x05READY\x0bSocket-Type\x00\x00\x00\xffDEALER", command=True), "malformed"),
+        (greeting() + frame(b"\x05READY\x00\x00\x00\x00\x00", command=True), "malformed"),
+        (greeting() + frame(b"\x20READY", command=True), "malformed"),
+        (greeting() + frame(b"", command=True), "malformed"),
+        (greeting() + b"\x80\x00", "malformed"),
+        (greeting() + b"\x06" + b"\xff" * 8, "malformed"),
+        (greeting() + ready("DEALER", {"Identity": bytes(256)}), "malformed"),
+    ],
+)
+def test_a_garbled_handshake_is_told_so_and_counted(
+    hosted: Host, peers: Peers, raw_peer: Connect, garbage: bytes, reason: str
+) -> None:
+    proxy = hosted()
+    peer = raw_peer(proxy.frontend)
+    peer.send(garbage)
+    peer.read_error()
+    peer.close()
+    assert refusals(proxy) == {f"refused_{reason}": 1}
     assert is_served(proxy, peers)
 
 

@@ -73,8 +73,8 @@ def test_an_error_of_the_peer_closes_and_is_counted(hosted: Host, raw_peer: Conn
     peer = raw_peer(proxy.frontend)
     peer.handshake("DEALER")
     peer.send(command(b"ERROR", b"\x03bad"))
-    peer.read_until_closed()
-    proxy.wait_for("closed_peer_error")
+    assert peer.read_until_closed() == b"", "nothing is said to a peer that has given up"
+    assert proxy.wait_for("closed_peer_error")["closed_malformed"] == 0
 
 
 def test_without_heartbeat_nobody_is_pinged(hosted: Host, raw_peer: Connect) -> None:

@@ -109,7 +109,7 @@ def test_a_routing_id_is_free_again_when_its_client_has_left(proxy: Lane, peers:
 
         # zmq.proxy may still take the one that left for alive, and then never hears the newcomer.
         for _ in range(3):
-            wait_until(visit_is_answered, "node-1 answered")
+            assert wait_until(visit_is_answered, "node-1 answered")
 
 
 def test_a_probing_router_client_is_announced_by_an_empty_message(proxy: Lane, peers: Peers) -> None:

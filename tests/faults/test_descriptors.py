@@ -43,6 +43,8 @@ def test_without_descriptors_the_proxy_serves_those_it_has_and_recovers(
         newcomer = peers.connect(zmq.REQ, proxy.frontend)
         newcomer.send(b"after")
         assert newcomer.recv() == b"after"
+    stats = proxy.stats()
+    assert (stats["requests_in"], stats["replies_out"], stats["requests_lost"]) == (3, 3, 0)
 
 
 def test_connections_that_come_and_go_leave_no_descriptor_behind(hosted: Host, raw_peer: Connect) -> None:

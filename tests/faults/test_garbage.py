@@ -12,9 +12,9 @@ from support.peers import EchoWorkers, Peers
 from support.proxies import HostedProxy
 from support.relays import BareRelay
 from support.waiting import wait_until
-from support.zmtp_peer import ZmtpPeer, command, frame, greeting, ready
+from support.zmtp_peer import ERROR, ZmtpPeer, command, frame, greeting, ready
 
-from zproxy.procfs import cpu_share, rss_bytes
+from zproxy.procfs import cpu_share, descriptor_count, rss_bytes
 
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]
@@ -23,27 +23,31 @@ CROWD = 1000
 HANDSHAKE_MS = 1500
 
 
-def assert_served(frontend: str, backend: str, peers: Peers) -> None:
-    """Newcomers on both sides exchange a message."""
+def is_served(frontend: str, backend: str, peers: Peers) -> bool:
+    """Do newcomers on both sides exchange a message?"""
     worker = peers.connect(zmq.REP, backend)
     client = peers.connect(zmq.REQ, frontend)
     client.send(b"hello")
     worker.send(worker.recv())
-    assert client.recv() == b"hello"
+    answer = client.recv()
     worker.close()
     client.close()
+    return bool(answer == b"hello")
 
 
 @pytest.mark.parametrize("side", ["frontend", "backend"])
 def test_random_bytes_harm_nobody(hosted: Host, peers: Peers, raw_peer: Connect, side: str) -> None:
     proxy = hosted()
+    descriptors = descriptor_count(proxy.pid)
     source = random.Random(19)
     for _ in range(200):
         peer = raw_peer(getattr(proxy, side))
         peer.send_what_fits(source.randbytes(source.randrange(1, 2000)))
         peer.close()
-    proxy.wait_for("connections_closed", 200)
-    assert_served(proxy.frontend, proxy.backend, peers)
+    stats = proxy.wait_for("connections_closed", 200)
+    assert (stats["requests_in"], stats["replies_in"], stats["handshaking"]) == (0, 0, 0)
+    assert (stats["memory_bytes"], descriptor_count(proxy.pid)) == (0, descriptors)
+    assert is_served(proxy.frontend, proxy.backend, peers)
 
 
 def test_random_bytes_after_a_good_handshake_close_their_own_connection(
@@ -119,8 +123,8 @@ def test_a_browser_at_the_port_is_closed_at_once(hosted: Host, raw_peer: Connect
     proxy = hosted()
     peer = raw_peer(proxy.frontend)
     peer.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    peer.read_until_closed()
-    proxy.wait_for("refused_malformed")
+    assert ERROR not in peer.read_until_closed(), "a browser would take it for an answer"
+    assert proxy.wait_for("refused_malformed")["handshaking"] == 0
 
 
 def test_a_crowd_that_never_finishes_its_handshake_keeps_nobody_out(peers: Peers, raw_peer: Connect) -> None:
@@ -130,10 +134,10 @@ def test_a_crowd_that_never_finishes_its_handshake_keeps_nobody_out(peers: Peers
         for number in range(CROWD):
             raw_peer(relay.frontend).send(greeting()[: number % 64])
         wait_until(lambda: relay.stats()["connections_accepted"] == CROWD, "the crowd is in")
-        assert_served(relay.frontend, relay.backend, peers)
+        assert is_served(relay.frontend, relay.backend, peers)
         wait_until(lambda: relay.stats()["refused_handshake_timeout"] == CROWD, "the crowd is sent away", 15)
         assert relay.stats()["handshaking"] == 0
-        assert_served(relay.frontend, relay.backend, peers)
+        assert is_served(relay.frontend, relay.backend, peers)
 
 
 def test_refused_peers_that_are_held_cost_little(hosted: Host, peers: Peers, raw_peer: Connect) -> None:

@@ -39,10 +39,13 @@ def test_an_oversize_frame_closes_its_own_connection_only(
     offender.handshake("ROUTER", b"offender")
     offender.send(frame_header(size))
     offender.read_error()
-    proxy.wait_for("closed_too_large")
+    stats = proxy.wait_for("closed_too_large")
+    assert (stats["requests_in"], stats["replies_in"], stats["truncated_messages"]) == (0, 0, 0)
+    assert stats["memory_bytes"] < MIB, "the declared size costs nothing"
     with EchoWorkers(proxy.backend):
         client.send(b"hello")
         assert client.recv() == b"hello"
+    assert proxy.stats()["closed_too_large"] == 1
 
 
 def test_a_size_with_the_top_bit_set_is_malformed(hosted: Host, raw_peer: Connect) -> None:
@@ -51,7 +54,7 @@ def test_a_size_with_the_top_bit_set_is_malformed(hosted: Host, raw_peer: Connec
     offender.handshake("DEALER")
     offender.send(frame_header(1 << 63))
     offender.read_error()
-    proxy.wait_for("closed_malformed")
+    assert proxy.wait_for("closed_malformed")["closed_too_large"] == 0
 
 
 @pytest.mark.parametrize("body_bytes", [0, 200, 64 * KIB])

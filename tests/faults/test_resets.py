@@ -11,6 +11,9 @@ import zmq
 from support.peers import EchoWorkers, Peers
 from support.proxies import HostedProxy
 from support.tcp_fault import FaultProxy
+from support.waiting import wait_until
+
+from zproxy.procfs import descriptor_count
 
 Host = Callable[..., HostedProxy]
 Fault = Callable[[str], FaultProxy]
@@ -20,19 +23,23 @@ STORM_SECONDS = 2.0
 RESET_EVERY_SECONDS = 0.2
 
 
-def ask_until_answered(client: Any, body: bytes) -> int:
-    """Send and resend until the answer to this very body is there; how often it was sent."""
-    for attempt in range(1, 100):
+def ask_until_answered(client: Any, body: bytes) -> list[bytes]:
+    """Send and resend until the answer to this very body is there; all answers that came meanwhile."""
+    answers = []
+    for _ in range(100):
         client.send(body)
         while client.poll(RESEND_MS):
-            if client.recv() == body:
-                return attempt
+            answers.append(client.recv())
+            if answers[-1] == body:
+                return answers
     raise AssertionError(f"no answer to {body!r}")
 
 
 def test_a_storm_of_resets_loses_nothing_that_is_resent(hosted: Host, peers: Peers, faulty: Fault) -> None:
     proxy = hosted()
     to_frontend, to_backend = faulty(proxy.frontend), faulty(proxy.backend)
+    descriptors = descriptor_count(proxy.pid)
+    answers: list[bytes] = []
     client = peers.connect(zmq.DEALER, to_frontend.endpoint, routing_id=b"shaken", reconnect_ivl=10)
     number, resets, end = 0, 0, time.monotonic() + STORM_SECONDS
     next_reset = time.monotonic()
@@ -41,10 +48,14 @@ def test_a_storm_of_resets_loses_nothing_that_is_resent(hosted: Host, peers: Pee
             if time.monotonic() > next_reset:
                 resets += to_frontend.reset() + to_backend.reset()
                 next_reset += RESET_EVERY_SECONDS
-            ask_until_answered(client, b"%d" % number)
+            answers += ask_until_answered(client, b"%d" % number)
             number += 1
         assert safe.seen
+    client.close()
+    wait_until(lambda: descriptor_count(proxy.pid) == descriptors, "no descriptor is left of any connection")
     stats = proxy.stats()
+    assert {int(answer) for answer in answers} == set(range(number)), "an answer is lost, or nobody asked for it"
+    assert (stats["memory_bytes"], stats["waiting_requests"]) == (0, 0)
     assert resets >= 3
     assert number >= resets
     assert stats["closed_malformed"] + stats["refused_malformed"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -31,8 +32,13 @@ def send_half(peer: ZmtpPeer, size: int) -> None:
         pass
 
 
-def stall(hosted: Host, peers: Peers, raw_peer: Connect, *, size: int, memory: int, stall_seconds: float) -> None:
-    """The case in any size: `memory` is less than the stallers would fill."""
+def closed_beside_a_served_client(
+    hosted: Host, peers: Peers, raw_peer: Connect, *, size: int, memory: int, stall_seconds: float
+) -> int:
+    """How many stallers were closed while another client was served all the time, in any size.
+
+    `memory` is less than the stallers would fill.
+    """
     proxy = hosted(memory=memory, max_message=size, connection_memory=size, stall=stall_seconds)
     before = rss_bytes(proxy.pid)
     client = peers.connect(zmq.DEALER, proxy.frontend, rcvtimeo=300_000)
@@ -43,10 +49,13 @@ def stall(hosted: Host, peers: Peers, raw_peer: Connect, *, size: int, memory: i
     with EchoWorkers(proxy.backend) as workers:
         for sender in senders:
             sender.start()
-        for number in range(100):
+        end = time.monotonic() + STALLERS * (stall_seconds + 10)
+        number = 0
+        while (stats := proxy.stats())["closed_stalled"] < STALLERS and time.monotonic() < end:
+            number += 1
             client.send(b"%d" % number)
             assert client.recv() == b"%d" % number
-        stats = proxy.wait_for("closed_stalled", STALLERS, deadline_seconds=STALLERS * (stall_seconds + 10))
+            assert stats["memory_bytes"] < memory + size
         for sender in senders:
             sender.join()
         client.send(b"after")
@@ -55,17 +64,20 @@ def stall(hosted: Host, peers: Peers, raw_peer: Connect, *, size: int, memory: i
     assert all(not routing_id.startswith(b"staller") for routing_id, *_ in workers.seen)
     assert peak_rss_bytes(proxy.pid) - before < memory + size
     assert proxy.stats()["memory_bytes"] < MIB
+    return stats["closed_stalled"]
 
 
 def test_senders_that_stall_half_way_are_closed_and_others_are_served(
     hosted: Host, peers: Peers, raw_peer: Connect
 ) -> None:
-    stall(hosted, peers, raw_peer, size=16 * MIB, memory=32 * MIB, stall_seconds=0.25)
+    closed = closed_beside_a_served_client(hosted, peers, raw_peer, size=16 * MIB, memory=32 * MIB, stall_seconds=0.25)
+    assert closed == STALLERS
 
 
 @pytest.mark.soak
 def test_senders_that_stall_half_way_through_a_gib(hosted: Host, peers: Peers, raw_peer: Connect) -> None:
-    stall(hosted, peers, raw_peer, size=GIB, memory=2 * GIB, stall_seconds=5)
+    closed = closed_beside_a_served_client(hosted, peers, raw_peer, size=GIB, memory=2 * GIB, stall_seconds=5)
+    assert closed == STALLERS
 
 
 def test_a_worker_that_stalls_in_a_reply_is_closed_and_another_serves(

@@ -38,7 +38,7 @@ def test_a_request_cut_anywhere_is_not_delivered(
             client.send(b"%d" % number)
             assert client.recv() == b"%d" % number
         stats = proxy.wait_for("connections_closed", len(CUTS))
-    assert {routing_id for routing_id, *_ in workers.seen} != {b"cut off"}
+    assert b"cut off" not in {routing_id for routing_id, *_ in workers.seen}
     assert len(workers.seen) == len(CUTS)
     assert stats["requests_in"] == len(CUTS)
     assert stats["memory_bytes"] < 1 << 20

@@ -20,16 +20,24 @@ class Peers:
         self.context = library.Context()
         self._sockets: list[Any] = []  # a socket nobody holds would be collected, and closed
 
+    def open(self, kind: int, **options: Any) -> Any:
+        """A socket that goes nowhere yet."""
+        opened = self.context.socket(kind)
+        self._sockets.append(opened)
+        for name, value in {"linger": 0, "rcvtimeo": RECEIVE_MS, "sndtimeo": RECEIVE_MS, **options}.items():
+            setattr(opened, name, value)
+        return opened
+
     def connect(self, kind: int, *endpoints: str, **options: Any) -> Any:
         """A socket connected to the endpoints; `options` are its attributes, set before."""
-        opened = self._open(kind, options)
+        opened = self.open(kind, **options)
         for endpoint in endpoints:
             opened.connect(endpoint)
         return opened
 
     def bind(self, kind: int, endpoint: str, **options: Any) -> Any:
         """A socket bound to the endpoint, as soon as its last holder has let go of it."""
-        opened = self._open(kind, options)
+        opened = self.open(kind, **options)
         wait_until(lambda: self._binds(opened, endpoint), f"{endpoint} free")
         return opened
 
@@ -45,13 +53,6 @@ class Peers:
                 raise
             return False
         return True
-
-    def _open(self, kind: int, options: dict[str, Any]) -> Any:
-        opened = self.context.socket(kind)
-        self._sockets.append(opened)
-        for name, value in {"linger": 0, "rcvtimeo": RECEIVE_MS, "sndtimeo": RECEIVE_MS, **options}.items():
-            setattr(opened, name, value)
-        return opened
 
 
 class EchoWorkers:

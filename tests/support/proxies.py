@@ -18,6 +18,7 @@ from typing import Any
 from support.processes import SUPPORT, Servant
 from support.waiting import wait_until
 from zproxy.processes import end, spawn
+from zproxy.procfs import descriptor_count
 
 START_SECONDS = 20.0
 
@@ -152,6 +153,7 @@ class HostedProxy:
     def __init__(self, **options: Any) -> None:
         self._servant = Servant("proxy_host.py", json.dumps({"frontend": LOCAL, "backend": LOCAL, **options}))
         self.endpoints: dict[str, list[str]] = self._servant.ask("endpoints")
+        self._descriptors = descriptor_count(self.pid)
 
     @property
     def pid(self) -> int:
@@ -197,10 +199,16 @@ class HostedProxy:
         assert_books_balance(self.stats())
 
     def assert_ends_well(self) -> None:
-        """The books balance, and it stops; a debug build checks there that nothing was leaked."""
+        """The books balance before and after its stop, which gives back all memory and every descriptor.
+
+        A debug build checks there as well that nothing was leaked.
+        """
         self.assert_books_balance()
         self.begin_stop(0)
         assert self.wait_stopped(), "the proxy does not stop"
+        self.assert_books_balance()
+        assert self.stats()["memory_bytes"] == 0, "memory is left"
+        assert descriptor_count(self.pid) <= self._descriptors, "descriptors are left"
 
     def close(self) -> None:
         self._servant.kill()
