@@ -8,8 +8,11 @@ from zproxy.relay.block cimport (
     BLOCK_MEDIUM, BLOCK_SMALL, MEDIUM_BYTES, SLICE_CONTINUES, SLICE_OPEN, SMALL_BYTES, Block, Message, Pool, Slice,
     block_release, block_take, message_append, message_bytes, message_release, pool_clear, slice_release, slice_take
 )
+from zproxy.relay.handshake cimport GREETING_BYTES
 from zproxy.relay.inbox cimport iovec
-from zproxy.relay.zmtp cimport SCAN_COMMAND, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode, message_scan
+from zproxy.relay.zmtp cimport (
+    SCAN_COMMAND, SCAN_MALFORMED, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode, message_scan
+)
 
 cdef extern from "<sys/socket.h>" nogil:
     int MSG_NOSIGNAL
@@ -117,7 +120,7 @@ cdef void head_cut(Outbox* outbox, Pool* pool, uint32_t count) noexcept nogil:
             outbox.tail = NULL
 
 
-# The whole unit (message or command) that an open head slice begins with: its kind, and its bytes in `*count`.
+# The whole unit (message, command or greeting) an open head slice begins with: its kind, and its bytes in `*count`.
 # SCAN_NEED: a message that goes on in the next slice.
 cdef ScanCode head_unit(const Outbox* outbox, uint32_t* count) noexcept nogil:
     cdef Frame frame
@@ -126,7 +129,10 @@ cdef ScanCode head_unit(const Outbox* outbox, uint32_t* count) noexcept nogil:
     cdef ScanCode code = message_scan(
         head.block.bytes + head.offset, head.length, <uint64_t>1 << 62, &scanned, &frame
     )
-    if code == SCAN_COMMAND:
+    if code == SCAN_MALFORMED:          # no frame of ours is: it is the greeting, and goes the way of a command
+        scanned = GREETING_BYTES
+        code = SCAN_COMMAND
+    elif code == SCAN_COMMAND:
         scanned += frame.header_bytes + <size_t>frame.body_bytes
     count[0] = <uint32_t>scanned
     return code
