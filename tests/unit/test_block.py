@@ -20,7 +20,7 @@ pieces = st.builds(
 
 
 @given(st.lists(pieces, max_size=6), st.lists(pieces, max_size=4), st.data())
-def test_append_join_and_skip_keep_every_other_byte(ours: list[bytes], others: list[bytes], data: st.DataObject) -> None:
+def test_append_join_and_skip_keep_the_other_bytes(ours: list[bytes], others: list[bytes], data: st.DataObject) -> None:
     probe = MessageProbe()
     for piece in ours:
         probe.append(piece)

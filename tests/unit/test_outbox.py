@@ -156,10 +156,8 @@ def test_what_was_reclaimed_can_be_reclaimed_again_from_the_next(name: str) -> N
             assert_empty(outbox)
 
 
-sizes = st.one_of(
-    st.integers(0, 300),
-    st.sampled_from([4096, MEDIUM_BYTES, 2 * MEDIUM_BYTES, 1 << 20]).flatmap(lambda edge: st.integers(edge - 20, edge + 20)),
-)
+edges = st.sampled_from([4096, MEDIUM_BYTES, 2 * MEDIUM_BYTES, 1 << 20])
+sizes = st.one_of(st.integers(0, 300), edges.flatmap(lambda edge: st.integers(edge - 20, edge + 20)))
 bodies = st.builds(pattern, sizes, st.integers(0, 250))
 small_bodies = st.builds(pattern, st.integers(0, 300), st.integers(0, 250))
 
@@ -170,11 +168,13 @@ def as_sent(frames: list[bytes]) -> Unit:
     return unit if len(unit.wire) > MEDIUM_BYTES else copied(*frames)
 
 
+any_frames = st.lists(bodies, min_size=1, max_size=4)
+small_frames = st.lists(small_bodies, min_size=1, max_size=4)
 units = st.one_of(
-    st.builds(as_sent, st.lists(bodies, min_size=1, max_size=4)),
-    st.builds(lambda frames: copied(*frames), st.lists(small_bodies, min_size=1, max_size=4)),
-    st.builds(lambda head, frames: linked(head, *frames), st.binary(max_size=255), st.lists(bodies, min_size=1, max_size=3)),
-    st.builds(lambda frames: bare(*frames), st.lists(small_bodies, min_size=1, max_size=3)),
+    st.builds(as_sent, any_frames),
+    st.builds(lambda frames: copied(*frames), small_frames),
+    st.builds(lambda head, frames: linked(head, *frames), st.binary(max_size=255), any_frames),
+    st.builds(lambda frames: bare(*frames), small_frames),
     st.sampled_from([PONG, PING]),
 )
 
@@ -300,7 +300,7 @@ def test_one_flush_writes_its_share_and_then_others_have_theirs() -> None:
     sent = [bare(pattern(4 * FLUSH_BYTES))]
     outbox = filled(sent)
     found = b""
-    codes = []
+    codes: list[str] = []
     while not codes or codes[-1] != "done":
         before = outbox.bytes_written
         codes.append(outbox.flush(ours.fileno()))

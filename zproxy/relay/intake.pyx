@@ -1,11 +1,12 @@
-"""Intake: who may be read now; see intake.pxd for the contract."""
+"""Intake: who may be read now; see intake.pxd for the contract. `IntakeProbe` is for the tests."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 
 from zproxy.counters cimport CLOSED_STALLED, counter_add
 from zproxy.relay.connection cimport (
-    LIST_ASSEMBLY, LIST_PAUSED, LIST_READ, READY, REASON_STALLED, SIDE_FRONTEND, TIMER_STALL, Connection, list_append,
-    list_has, list_remove
+    HANDSHAKE, LIST_ASSEMBLY, LIST_CLOSING, LIST_PAUSED, LIST_READ, READY, REASON_STALLED, SIDE_BACKEND, SIDE_FRONTEND,
+    TIMER_STALL, Connection, list_append, list_has, list_remove
 )
 from zproxy.relay.hub cimport Hub, hub_arm, hub_disarm, hub_doom
 from zproxy.relay.inbox cimport inbox_pending
@@ -106,3 +107,103 @@ cdef void intake_stalled(Hub* hub, Connection* connection) noexcept nogil:
         return
     counter_add(&hub.counters, CLOSED_STALLED, 1)
     hub_doom(hub, connection, REASON_STALLED, inbox_pending(&connection.inbox))
+
+
+cdef class IntakeProbe:
+    """Intake by itself: connections that are no more than what intake looks at, by slot."""
+
+    cdef Hub hub
+    cdef Connection* connections
+    cdef uint32_t count
+
+    def __cinit__(self, uint32_t count, uint64_t memory_bytes, uint64_t connection_bytes):
+        cdef uint32_t slot
+        self.hub.settings.memory_bytes = memory_bytes
+        self.hub.settings.connection_bytes = connection_bytes
+        self.hub.timers[<int>TIMER_STALL].delay_ms = 1
+        self.count = count
+        self.connections = <Connection*>calloc(count, sizeof(Connection))
+        if self.connections == NULL:
+            raise MemoryError
+        for slot in range(count):
+            self.connections[slot].state = READY
+
+    def __dealloc__(self):
+        free(self.connections)
+
+    def set_live(self, uint64_t live_bytes):
+        """Memory in use is so much now; its level."""
+        self.hub.pool.live_bytes = live_bytes
+        return intake_level(&self.hub)
+
+    def become(self, uint32_t slot, *, bint is_frontend=True, bint is_ready=True):
+        """What kind of connection it is."""
+        self._at(slot).side = SIDE_FRONTEND if is_frontend else SIDE_BACKEND
+        self._at(slot).state = READY if is_ready else HANDSHAKE
+
+    def begin_large(self, uint32_t slot):
+        """A read left it in the middle of a large message."""
+        self._at(slot).inbox.is_assembling = True
+        self._at(slot).inbox.assembly.bytes = 1
+        intake_settle(&self.hub, self._at(slot), False)
+
+    def end_large(self, uint32_t slot):
+        """Its large message is complete, or given up."""
+        self._at(slot).inbox.is_assembling = False
+        self._at(slot).inbox.assembly.bytes = 0
+        intake_assembled(&self.hub, self._at(slot))
+        intake_settle(&self.hub, self._at(slot), True)
+
+    def admits(self, uint32_t slot):
+        """May it be read at the present level?"""
+        list_remove(&self.hub.lists[<int>LIST_READ], self._at(slot), LIST_READ)
+        return intake_admits(&self.hub, self._at(slot), intake_level(&self.hub))
+
+    def resume(self):
+        """The level fell."""
+        intake_resume(&self.hub)
+
+    def charge(self, uint32_t slot, uint64_t count):
+        """A request of its waits."""
+        self._at(slot).waiting_bytes += count
+
+    def refund(self, uint32_t slot, uint64_t count):
+        """A request of its was taken."""
+        intake_refund(&self.hub, self._at(slot), count)
+
+    def read(self, uint32_t slot, uint64_t count):
+        """So many bytes came, none of which ended a message."""
+        self._at(slot).bytes_read += count
+        intake_settle(&self.hub, self._at(slot), False)
+
+    def stalled(self, uint32_t slot):
+        """--stall is over for it: is it closed?"""
+        intake_stalled(&self.hub, self._at(slot))
+        return list_has(self._at(slot), LIST_CLOSING)
+
+    def is_paused(self, uint32_t slot):
+        """It waits for the level to fall."""
+        return list_has(self._at(slot), LIST_PAUSED)
+
+    def is_wanted(self, uint32_t slot):
+        """It stands in the list of those to be read."""
+        return list_has(self._at(slot), LIST_READ)
+
+    def is_timed(self, uint32_t slot):
+        """--stall runs for it."""
+        return self._at(slot).timers[<int>TIMER_STALL].due_ms != 0
+
+    @property
+    def over_budget_count(self):
+        """Clients not read for their own waiting requests."""
+        return self.hub.over_budget_count
+
+    @property
+    def outbox_bytes(self):
+        """What one outbox may hold now."""
+        return outbox_budget(&self.hub)
+
+    cdef Connection* _at(self, uint32_t slot) except NULL:
+        if slot >= self.count:
+            raise IndexError(slot)
+        return &self.connections[slot]

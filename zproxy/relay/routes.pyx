@@ -135,5 +135,9 @@ cdef class RoutesProbe:
         cdef uint32_t slot = routes_find(&self.routes, <const uint8_t*><const char*>key, len(key))
         return None if slot == <uint32_t>ROUTE_NONE else slot
 
+    def home(self, bytes key):
+        """Where the search for `key` begins, in a table of the present size."""
+        return key_hash(self.routes.seed, <const uint8_t*><const char*>key, len(key)) & self.routes.mask
+
     def __len__(self):
         return self.routes.count
