@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
+from posix.unistd cimport getpid
 
 from zproxy._engine cimport Engine, engine_close, engine_open, engine_run
 from zproxy.counters cimport COUNTER_COUNT, GAUGE_COUNT
@@ -17,12 +18,13 @@ from zproxy.relay.address cimport Address, address_pack_ip, address_pack_path
 from zproxy.relay.connection cimport SIDE_BACKEND, SIDE_FRONTEND, Side
 from zproxy.relay.endpoint cimport endpoints_connect, endpoints_listen
 from zproxy.relay.mailbox cimport (
-    COMMAND_ADDRESS, COMMAND_STOP, Command, Event as CEvent, mailbox_ask_snapshot, mailbox_await_end,
-    mailbox_await_event, mailbox_await_snapshot, mailbox_close, mailbox_open, mailbox_post
+    COMMAND_ADDRESS, COMMAND_STOP, EVENT_CAPACITY, Command, Event as CEvent, mailbox_ask_snapshot,
+    mailbox_await_end, mailbox_await_event, mailbox_await_snapshot, mailbox_close, mailbox_open, mailbox_post
 )
 from zproxy.relay.poller cimport poller_close, poller_wake
 
 from zproxy.counters import COUNTER_NAMES, GAUGE_NAMES
+from zproxy.errors import AlreadyStarted, ForkedProxy, RelayStuck
 from zproxy.relay.connection import REASONS
 
 cdef extern from "<pthread.h>" nogil:
@@ -93,14 +95,15 @@ cdef object event_wrap(const CEvent* event):
 cdef class Relay:
     """One relay and its thread. All methods may be called from any thread of the process that made it.
 
-    Sizes in bytes, times as the names say. After a fork every method raises RuntimeError.
+    Sizes in bytes, times as the names say. After a fork every method raises ForkedProxy.
     """
 
     cdef Engine engine
     cdef pthread_t thread
     cdef bint is_started
     cdef bint is_joined
-    cdef object owner_pid
+    cdef bint is_closed
+    cdef int owner_pid              # no object: __dealloc__ needs it after the collector has cleared those
 
     def __cinit__(
         self, *, uint64_t max_message_bytes, uint64_t memory_bytes, uint64_t connection_bytes,
@@ -108,7 +111,7 @@ cdef class Relay:
         bint spin_auto=True,
     ):
         cdef int code
-        self.owner_pid = os.getpid()
+        self.owner_pid = getpid()
         if mailbox_open(&self.engine.hub.mailbox, <int>COUNTER_COUNT + <int>GAUGE_COUNT) != 0:
             raise MemoryError
         self.engine.hub.settings.max_message_bytes = max_message_bytes
@@ -124,7 +127,7 @@ cdef class Relay:
             raise OSError(code, os.strerror(code))
 
     def __dealloc__(self):
-        if self.owner_pid != os.getpid():
+        if self.owner_pid != getpid():
             return                      # after a fork: the thread and what it owns belong to the parent
         if self.is_started and not self.is_joined:
             self._post_stop(0)
@@ -152,6 +155,8 @@ cdef class Relay:
         """From now on the connector `endpoint` connects there; a live connection stays."""
         cdef Command command
         self._check_owner()
+        if self.has_ended:
+            return
         memset(&command, 0, sizeof(Command))
         command.kind = COMMAND_ADDRESS
         command.endpoint = endpoint
@@ -171,6 +176,22 @@ cdef class Relay:
         if code:
             raise OSError(code, os.strerror(code))
         self.is_started = True
+
+    def close(self):
+        """Closes the listeners of a relay that was never started, and will not be; a started one closes its own."""
+        self._check_owner()
+        if not self.is_started and not self.is_closed and self.engine.hub.read_buffer != NULL:
+            engine_close(&self.engine)
+        self.is_closed = True
+
+    @property
+    def has_started(self):
+        return self.is_started
+
+    @property
+    def has_ended(self):
+        """Is the thread's work done? Its last events may still be fetched."""
+        return self.is_started and bool(mailbox_await_end(&self.engine.hub.mailbox, 0))
 
     def stop(self, int64_t drain_ms):
         """Asks the thread to end once what was accepted is written, `drain_ms` from now at the latest."""
@@ -210,35 +231,36 @@ cdef class Relay:
             with nogil:
                 is_filled = mailbox_await_snapshot(&self.engine.hub.mailbox, number, values, SNAPSHOT_TIMEOUT_MS)
             if not is_filled:
-                raise TimeoutError("the relay thread did not answer within 10 s")
+                raise RelayStuck(f"the relay's thread did not answer within {SNAPSHOT_TIMEOUT_MS} ms")
         return {name: values[index] for index, name in enumerate(COUNTER_NAMES + GAUGE_NAMES)}
 
     def events(self, int64_t timeout_ms):
-        """What happened since the last call; waits up to `timeout_ms` for a first event, [] when none came."""
+        """What happened since the last call, a mailbox full at most; waits up to `timeout_ms` for a first event."""
         cdef CEvent event
         cdef bint is_filled
         self._check_owner()
         found = []
-        while True:
+        while len(found) < EVENT_CAPACITY:
             with nogil:
                 is_filled = mailbox_await_event(&self.engine.hub.mailbox, &event, timeout_ms)
             if not is_filled:
-                return found
+                break
             found.append(event_wrap(&event))
             timeout_ms = 0
+        return found
 
     def _check_owner(self):
-        if self.owner_pid != os.getpid():
-            raise RuntimeError("this Relay was made before a fork and belongs to the parent process; make a new one")
+        if self.owner_pid != getpid():
+            raise ForkedProxy("this proxy was made before a fork and belongs to the parent process: make a new one")
 
     def _check_configurable(self):
         self._check_owner()
-        if self.is_started:
-            raise RuntimeError("this Relay has been started; configure it before")
+        if self.is_started or self.is_closed:
+            raise AlreadyStarted("this proxy has been started or stopped before, and each runs once: make a new one")
 
     cdef int _post(self, const Command* command) except -1:
         if mailbox_post(&self.engine.hub.mailbox, command) != 0:
-            raise RuntimeError("64 commands wait for the relay thread; it does not take them")
+            raise RelayStuck("64 commands wait for the relay's thread, and it does not take them")
         poller_wake(&self.engine.hub.poller)
         return 0
 

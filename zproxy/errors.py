@@ -5,8 +5,12 @@ class ZproxyError(Exception):
     """Root of all errors zproxy raises."""
 
 
-class EndpointError(ZproxyError):
-    """An endpoint cannot be parsed, resolved or bound."""
+class SettingError(ZproxyError, ValueError):
+    """A setting has a value that it cannot have."""
+
+
+class EndpointError(ZproxyError, ValueError):
+    """An endpoint cannot be parsed, resolved, bound or connected to."""
 
 
 class EndpointInUse(EndpointError):
@@ -15,3 +19,23 @@ class EndpointInUse(EndpointError):
 
 class InsecureBind(EndpointError):
     """A bind that is not loopback, without `insecure`."""
+
+
+class ProxyStateError(ZproxyError, RuntimeError):
+    """A Proxy was asked for something that its state does not allow."""
+
+
+class AlreadyStarted(ProxyStateError):
+    """It was started or stopped before: each Proxy runs once."""
+
+
+class NotStarted(ProxyStateError):
+    """It was not started yet."""
+
+
+class ForkedProxy(ProxyStateError):
+    """It was made before a fork and belongs to the parent process."""
+
+
+class RelayStuck(ZproxyError):
+    """The relay's thread does not answer, or does not end: a fault of zproxy's own."""

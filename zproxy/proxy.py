@@ -2,110 +2,130 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import threading
 import time
-from collections.abc import Iterable
+import warnings
+import weakref
 from types import TracebackType
 
-from zproxy import endpoints, units
-from zproxy._relay import BACKEND, FRONTEND, Event, Relay
-from zproxy.errors import EndpointError
+from zproxy import endpoints
+from zproxy._relay import BACKEND, FRONTEND, Relay
+from zproxy.config import Endpoints, Settings
+from zproxy.endpoints import Bound
+from zproxy.errors import NotStarted, RelayStuck
+from zproxy.observer import Observer
+from zproxy.resolver import Resolver
+from zproxy.units import Size, Time
 
-logger = logging.getLogger("zproxy")
-
-Endpoints = str | Iterable[str] | None
-OBSERVE_MS = 500
+JOIN_MS = 100  # Python's signal handlers run at least this often while a thread waits for the end
 STOP_MARGIN_S = 5.0
 
 
-def _listed(given: Endpoints) -> list[str]:
-    if given is None:
-        return []
-    return [given] if isinstance(given, str) else list(given)
-
-
 class Proxy:
-    """Relays between `frontend` (nodes) and `backend` (masters) while the context is open.
+    """Relays between `frontend` (nodes) and `backend` (masters), in a thread of its own, without the GIL.
 
-    Endpoints: one or several. Sizes: bytes or text like "64MiB"; times: seconds; `spin`: "auto", "off" or a time.
-    Raises EndpointError, EndpointInUse, InsecureBind. Any thread.
+    Its endpoints are bound at once, so `frontend` and `backend` name the real ports; messages pass from `start`,
+    or the beginning of the `with` block, to `stop`, or its end. It runs once. Events go to the logger "zproxy".
+
+    The options are those of `zproxy run` (docs/operations.md); None is their default. Endpoints: one or several.
+    Sizes: bytes, or text like "64MiB"; times: seconds, or text like "100us"; `spin` also "auto" and "off",
+    `heartbeat` also "off", `memory` also "half".
+
+    Raises SettingError, EndpointError, EndpointInUse, InsecureBind. All methods: any thread; ForkedProxy after a fork.
+    Keep it: one that is collected while it runs ends at once.
     """
 
     def __init__(
         self,
-        frontend: Endpoints = "tcp://127.0.0.1:5555",
-        backend: Endpoints = "tcp://127.0.0.1:5556",
+        frontend: Endpoints = None,
+        backend: Endpoints = None,
         *,
-        frontend_connect: Endpoints = (),
-        backend_connect: Endpoints = (),
-        heartbeat: float | None = None,
-        spin: str | float = "auto",
-        max_message: int | str = 1 << 30,
-        memory: int | str | None = None,
-        connection_memory: int | str = 64 << 20,
-        stall: float = 30.0,
-        drain: float = 10.0,
-        insecure: bool = False,
+        frontend_connect: Endpoints = None,
+        backend_connect: Endpoints = None,
+        insecure: bool | None = None,
+        max_message: Size | None = None,
+        memory: Size | None = None,
+        connection_memory: Size | None = None,
+        stall: Time | None = None,
+        heartbeat: Time | None = None,
+        drain: Time | None = None,
+        spin: Time | None = None,
     ) -> None:
-        self.drain = drain
-        self.frontend: list[str] = []
-        self.backend: list[str] = []
-        self._bound: list[endpoints.Bound] = []
-        self._connected: dict[int, endpoints.Endpoint] = {}
-        self._observer: threading.Thread | None = None
-        self._owner_pid = os.getpid()
-        spin_s = 0.0 if spin == "off" else units.parse_time("100us" if spin == "auto" else spin)
-        self._relay = Relay(
-            max_message_bytes=units.parse_size(max_message),
-            memory_bytes=units.default_memory_bytes() if memory is None else units.parse_size(memory),
-            connection_bytes=units.parse_size(connection_memory),
-            heartbeat_ms=round((heartbeat or 0) * 1000),
-            stall_ms=round(stall * 1000),
-            spin_us=round(spin_s * 1e6),
-            spin_auto=spin == "auto",
+        self.settings = Settings.of(
+            frontend=frontend,
+            backend=backend,
+            frontend_connect=frontend_connect,
+            backend_connect=backend_connect,
+            insecure=insecure,
+            max_message=max_message,
+            memory=memory,
+            connection_memory=connection_memory,
+            stall=stall,
+            heartbeat=heartbeat,
+            drain=drain,
+            spin=spin,
         )
+        self._relay = _relay_of(self.settings)
+        self._resolver = Resolver(self._relay)
+        self._texts: list[str] = []  # of all endpoints, by the number the relay knows them by
+        self._bound: dict[int, list[Bound]] = {FRONTEND: [], BACKEND: []}
+        self._release = weakref.finalize(self, _release, self._relay, self._bound, os.getpid())
+        self._observer = Observer(self._relay, self._texts, self._resolver)
         try:
-            for text in _listed(frontend):
-                self.frontend.append(self._bind(FRONTEND, text, insecure))
-            for text in _listed(backend):
-                self.backend.append(self._bind(BACKEND, text, insecure))
-            for side, given in ((FRONTEND, frontend_connect), (BACKEND, backend_connect)):
-                for text in _listed(given):
-                    self._connect(side, text)
+            self._open(FRONTEND, self.settings.frontend, self.settings.frontend_connect)
+            self._open(BACKEND, self.settings.backend, self.settings.backend_connect)
         except BaseException:
             self._release()
             raise
 
+    @property
+    def frontend(self) -> tuple[str, ...]:
+        """The endpoints bound for nodes, with their real ports."""
+        return tuple(bound.text for bound in self._bound[FRONTEND])
+
+    @property
+    def backend(self) -> tuple[str, ...]:
+        """The endpoints bound for masters, with their real ports."""
+        return tuple(bound.text for bound in self._bound[BACKEND])
+
     def start(self) -> None:
-        """Starts the relay's thread and the one that logs what it tells."""
+        """Begins to relay. Raises AlreadyStarted the second time, and after `stop`."""
         self._relay.start()
-        self._observer = threading.Thread(target=_observe, args=(self._relay, self._connected), daemon=True)
         self._observer.start()
 
-    def stop(self, drain: float | None = None) -> None:
-        """Writes what was accepted, `drain` seconds at most, and ends."""
-        drain = self.drain if drain is None else drain
-        self.stop_soon(drain)
-        self.wait(drain + STOP_MARGIN_S)
-        self._release()
+    def stop(self, drain: Time | None = None) -> None:
+        """Ends, once what was accepted is written, `drain` seconds from now at the latest; the rest is counted.
 
-    def stop_soon(self, drain: float) -> None:
-        """Asks for a stop and returns at once; again, with 0, it ends at once."""
-        self._relay.stop(round(drain * 1000))
+        `drain` is the option's when None. Stopping again, or what never started, does nothing more. An exception
+        during the wait (KeyboardInterrupt) ends it at once. Raises RelayStuck.
+        """
+        try:
+            if self._relay.has_started:
+                self.stop_soon(drain)
+                self._await_end(self._drain_ms(drain) / 1000 + STOP_MARGIN_S)
+                self._observer.join(STOP_MARGIN_S)
+        finally:
+            self._release()
+
+    def stop_soon(self, drain: Time | None = None) -> None:
+        """Asks for `stop` and returns at once. Again, with another `drain`, that one holds from now."""
+        self._relay.stop(self._drain_ms(drain))
 
     def wait(self, timeout: float | None = None) -> bool:
-        """True once the relay has ended; signals are served while it waits."""
+        """True once the relay has ended, False after `timeout` seconds. Raises NotStarted."""
+        if not self._relay.has_started:
+            raise NotStarted("this proxy was not started, so it cannot end: call start() before")
         until = None if timeout is None else time.monotonic() + timeout
-        while not self._relay.join(100):
+        while not self._relay.join(JOIN_MS if until is None else _left_ms(until)):
             if until is not None and time.monotonic() >= until:
                 return False
         return True
 
     def stats(self) -> dict[str, int]:
-        """All counters and gauges by name, copied between two events of the relay."""
+        """All counters and gauges by name (docs/operations.md), copied between two events: they balance.
+
+        All zero before the start, the last ones after the end. Raises RelayStuck.
+        """
         return self._relay.snapshot()
 
     def __enter__(self) -> Proxy:
@@ -115,41 +135,56 @@ class Proxy:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
-    def _bind(self, side: int, text: str, insecure: bool) -> str:
-        bound = endpoints.bind(text, insecure=insecure)
-        self._bound.append(bound)
-        self._relay.add_listener(side, len(self._bound), bound.listener.detach())
-        return bound.text
+    def _open(self, side: int, bound: tuple[str, ...], connected: tuple[str, ...]) -> None:
+        for text in bound:
+            found = endpoints.bind(text, insecure=self.settings.insecure)
+            self._bound[side].append(found)
+            self._relay.add_listener(side, len(self._texts), found.listener.fileno())
+            found.listener.detach()
+            self._texts.append(found.text)
+        for text in connected:
+            number = len(self._texts)
+            self._relay.add_connector(side, number, self._resolver.first(number, endpoints.parse(text)))
+            self._texts.append(text)
 
-    def _connect(self, side: int, text: str) -> None:
-        endpoint = endpoints.parse(text)
-        number = -len(self._connected) - 2
-        self._connected[number] = endpoint
-        self._relay.add_connector(side, number, endpoints.resolve(endpoint))
+    def _drain_ms(self, drain: Time | None) -> int:
+        return self.settings.drain_ms if drain is None else Settings.of(drain=drain).drain_ms
 
-    def _release(self) -> None:
-        if self._observer is not None:
-            self._observer.join(STOP_MARGIN_S)
-        for bound in self._bound:
-            bound.close()
-
-
-def _observe(relay: Relay, connected: dict[int, endpoints.Endpoint]) -> None:
-    """Logs the relay's events until it has stopped; a name that cannot be reached is resolved anew."""
-    while True:
-        for event in relay.events(OBSERVE_MS):
-            if event.kind == "stopped":
-                return
-            _log(event)
-            if event.kind == "connect_failed" and event.endpoint in connected:
-                with contextlib.suppress(EndpointError):
-                    relay.set_address(event.endpoint, endpoints.resolve(connected[event.endpoint]))
+    def _await_end(self, timeout: float) -> None:
+        try:
+            has_ended = self.wait(timeout)
+        except BaseException:
+            self._relay.stop(0)
+            self._relay.join(round(STOP_MARGIN_S * 1000))
+            raise
+        if not has_ended:
+            raise RelayStuck(f"the relay has not ended within {timeout:g} s")
 
 
-def _log(event: Event) -> None:
-    side = "frontend" if event.side == FRONTEND else "backend"
-    level = logging.INFO if event.kind in ("connected", "disconnected") else logging.WARNING
-    words = [event.kind, side, event.peer, event.socket_type, event.reason]
-    if event.size or event.limit:
-        words.append(f"size={event.size} limit={event.limit}")
-    logger.log(level, " ".join(word for word in words if word))
+def _left_ms(until: float) -> int:
+    return min(JOIN_MS, max(0, round((until - time.monotonic()) * 1000)))
+
+
+def _relay_of(settings: Settings) -> Relay:
+    return Relay(
+        max_message_bytes=settings.max_message_bytes,
+        memory_bytes=settings.memory_bytes,
+        connection_bytes=settings.connection_memory_bytes,
+        heartbeat_ms=settings.heartbeat_ms,
+        stall_ms=settings.stall_ms,
+        spin_us=settings.spin.limit_us,
+        spin_auto=settings.spin.is_auto,
+    )
+
+
+def _release(relay: Relay, bound: dict[int, list[Bound]], owner_pid: int) -> None:
+    """Leaves nothing behind, once: after a stop, when a Proxy is collected, or when Python exits."""
+    if os.getpid() != owner_pid:
+        return  # forked: all of it belongs to the parent
+    if relay.has_started and not relay.has_ended:
+        warnings.warn("a Proxy was dropped while it ran: call stop(), or use `with`", ResourceWarning, stacklevel=2)
+        relay.stop(0)
+    relay.close()
+    for side in bound.values():
+        for each in side:
+            each.close()

@@ -1,0 +1,66 @@
+"""One table: options, Proxy's arguments and the settings are the same, and defaults are what they say."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from zproxy import EndpointError, Proxy, SettingError
+from zproxy.config import DEFAULT_BACKEND, DEFAULT_FRONTEND, OPTIONS, Settings, Spin
+from zproxy.units import machine_memory_bytes
+
+
+def test_proxys_arguments_are_the_options_and_default_to_theirs() -> None:
+    arguments = inspect.signature(Proxy).parameters
+    assert list(arguments) == [option.name for option in OPTIONS]
+    assert {argument.default for argument in arguments.values()} == {None}
+
+
+def test_every_default_is_what_its_row_says() -> None:
+    settings = Settings.of()
+    assert (settings.frontend, settings.backend) == ((DEFAULT_FRONTEND,), (DEFAULT_BACKEND,))
+    assert Settings.of(**{option.name: option.default for option in OPTIONS if option.default}) == settings
+    assert (settings.max_message_bytes, settings.memory_bytes) == (1 << 30, machine_memory_bytes() // 2)
+    assert (settings.heartbeat_ms, settings.stall_ms, settings.drain_ms) == (0, 30_000, 10_000)
+    assert settings.spin == Spin(100, is_auto=True)
+
+
+@pytest.mark.parametrize("side", ["frontend", "backend"])
+def test_a_side_that_connects_does_not_bind_its_default(side: str) -> None:
+    settings = Settings.of(**{f"{side}_connect": "tcp://127.0.0.1:1"})
+    assert getattr(settings, side) == ()
+    assert getattr(settings, f"{side}_connect") == ("tcp://127.0.0.1:1",)
+
+
+def test_text_and_numbers_mean_the_same() -> None:
+    in_words = Settings.of(max_message="64MiB", heartbeat="2s", drain="1.5", spin="50us", stall="1m")
+    in_numbers = Settings.of(max_message=64 << 20, heartbeat=2, drain=1.5, spin=50e-6, stall=60)
+    assert in_words == in_numbers
+    assert in_words.spin == Spin(50, is_auto=False)
+    assert Settings.of(spin="off").spin == Spin(0, is_auto=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_message": 0}, "max_message: 0 is out of range: write 1KiB to 1024TiB"),
+        ({"heartbeat": 0.01}, "heartbeat: 0.01 is out of range: write off, or 100ms to 24h"),
+        ({"spin": "fast"}, "spin: 'fast' is no time: write for example 100us, 2s or 1.5, or auto, or off"),
+        ({"drain": -1}, "drain: -1 is no time"),
+        ({"memory": "some"}, "memory: 'some' is no size"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_name(options: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingError, match="^" + said.replace(".", r"\.")):
+        Settings.of(**options)
+
+
+def test_an_endpoint_that_cannot_be_is_refused() -> None:
+    with pytest.raises(EndpointError, match="bad endpoint 'nowhere'"):
+        Settings.of(frontend=["tcp://127.0.0.1:0", "nowhere"])
+
+
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(TypeError, match="no such option: linger"):
+        Settings.of(linger=1)

@@ -1,0 +1,216 @@
+"""Settings: what one proxy runs by.
+
+One field is one option: the flags of `zproxy run`, the arguments of `zproxy.Proxy` and the table of
+docs/operations.md are made from it or held to it by a test. An option is named as its field less the unit:
+
+    max_message_bytes  ◄─ --max-message 1GiB  ◄─ Proxy(max_message="1GiB")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from zproxy import endpoints, units
+from zproxy.errors import SettingError
+
+DEFAULT_FRONTEND = "tcp://127.0.0.1:5555"
+DEFAULT_BACKEND = "tcp://127.0.0.1:5556"
+
+KIB, MIB, PIB = 1 << 10, 1 << 20, 1 << 50
+DAY_S = 86400.0
+SPIN_AUTO_US = 100  # a first sketch's RTT p50 fell with it from 125-170 us to 70-104 us
+
+Endpoints = str | Iterable[str] | None
+
+
+class Spin(NamedTuple):
+    """How long the relay polls before it blocks; `is_auto`: only while single messages come that fast."""
+
+    limit_us: int
+    is_auto: bool
+
+
+class _Unit(NamedTuple):
+    parse: Callable[[Any], float]
+    show: Callable[[Any], str]
+
+
+BYTES = _Unit(units.parse_size, units.show_size)
+SECONDS = _Unit(units.parse_time, units.show_time)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an option takes. `parse` turns what was given into the field's value or raises ValueError."""
+
+    metavar: str
+    parse: Callable[[Any], Any]
+    words: tuple[str, ...] = ()
+    is_list: bool = False
+    is_flag: bool = False
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row: `default` is as an operator would write it, `help` one sentence or two."""
+
+    name: str
+    kind: Kind
+    default: str
+    group: str
+    help: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    def parse(self, given: Any) -> Any:
+        """The field's value. Raises SettingError or EndpointError that say what to write."""
+        try:
+            return self.kind.parse(given)
+        except SettingError as error:
+            raise SettingError(f"{self.name}: {error}") from None
+
+
+def _endpoints(given: Endpoints) -> tuple[str, ...]:
+    listed = [given] if isinstance(given, str) else list(given or ())
+    return tuple(endpoints.parse(text).text for text in listed)
+
+
+def _bounded(given: Any, unit: _Unit, least: float, most: float, words: Iterable[str]) -> float:
+    """A number of `unit` that is neither too small nor too large; `words` could be written instead."""
+    try:
+        value = unit.parse(given)
+    except ValueError as error:
+        raise SettingError("".join((str(error), *(f", or {word}" for word in words)))) from None
+    if not least <= value <= most:
+        choice = "".join(f"{word}, or " for word in words)
+        raise SettingError(f"{given!r} is out of range: write {choice}{unit.show(least)} to {unit.show(most)}")
+    return value
+
+
+def _size(least: int, words: Mapping[str, Callable[[], int]] = MappingProxyType({})) -> Kind:
+    def parse(given: units.Size) -> int:
+        if given in words:
+            return words[str(given)]()
+        return int(_bounded(given, BYTES, least, PIB, words))
+
+    return Kind("SIZE", parse, tuple(words))
+
+
+def _milliseconds(least: float, most: float, words: Mapping[str, int] = MappingProxyType({})) -> Kind:
+    def parse(given: units.Time) -> int:
+        if given in words:
+            return words[str(given)]
+        return round(1e3 * _bounded(given, SECONDS, least, most, words))
+
+    return Kind("TIME", parse, tuple(words))
+
+
+def _spin() -> Kind:
+    words = {"auto": Spin(SPIN_AUTO_US, True), "off": Spin(0, False)}
+
+    def parse(given: units.Time) -> Spin:
+        if given in words:
+            return words[str(given)]
+        return Spin(round(1e6 * _bounded(given, SECONDS, 1e-6, 0.1, words)), False)
+
+    return Kind("TIME", parse, tuple(words))
+
+
+ENDPOINTS = Kind("ENDPOINT", _endpoints, is_list=True)
+FLAG = Kind("", bool, is_flag=True)
+UNITS = ("_bytes", "_ms")
+
+
+def _option(kind: Kind, default: str, group: str, help: str) -> Any:
+    def value() -> Any:
+        if kind.is_list:
+            return ()
+        return False if kind.is_flag else kind.parse(default)
+
+    return field(default_factory=value, metadata={"kind": kind, "default": default, "group": group, "help": help})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All options with their values. Sizes in bytes, times in milliseconds."""
+
+    frontend: tuple[str, ...] = _option(
+        ENDPOINTS, DEFAULT_FRONTEND, "Endpoints", "Bind here for nodes (REQ, DEALER, ROUTER). Repeatable."
+    )
+    backend: tuple[str, ...] = _option(
+        ENDPOINTS, DEFAULT_BACKEND, "Endpoints", "Bind here for masters (REP, DEALER, ROUTER). Repeatable."
+    )
+    frontend_connect: tuple[str, ...] = _option(
+        ENDPOINTS, "", "Endpoints", "Connect out to a node that binds there. Repeatable."
+    )
+    backend_connect: tuple[str, ...] = _option(
+        ENDPOINTS, "", "Endpoints", "Connect out to a master that binds there. Repeatable."
+    )
+    insecure: bool = _option(FLAG, "", "Endpoints", "Allow binds that are not loopback; every peer is trusted.")
+    max_message_bytes: int = _option(
+        _size(KIB), "1GiB", "Limits", "Largest message, all its frames together; who sends a larger one is refused."
+    )
+    memory_bytes: int = _option(
+        _size(MIB, {"half": lambda: units.machine_memory_bytes() // 2}),
+        "half",
+        "Limits",
+        "Memory for messages in all; half: of the smaller of RAM and the cgroup's limit.",
+    )
+    connection_memory_bytes: int = _option(
+        _size(4 * KIB), "64MiB", "Limits", "Memory for the messages of one connection; one message more may pass."
+    )
+    stall_ms: int = _option(
+        _milliseconds(0.1, DAY_S),
+        "30s",
+        "Times",
+        "Close a connection whose unfinished message gains less than 64KiB in this time.",
+    )
+    heartbeat_ms: int = _option(
+        _milliseconds(0.1, DAY_S, {"off": 0}),
+        "off",
+        "Times",
+        "PING silent peers this often; three in vain close them.",
+    )
+    drain_ms: int = _option(
+        _milliseconds(0.0, DAY_S), "10s", "Times", "At the end, wait this long until what was accepted is written."
+    )
+    spin: Spin = _option(
+        _spin(),
+        "auto",
+        "Times",
+        "Poll this long before blocking; auto: 100us, only while single messages follow that closely.",
+    )
+
+    @classmethod
+    def of(cls, **given: Any) -> Settings:
+        """From options as people write them; None or nothing is the default. Raises SettingError, EndpointError.
+
+        A side that neither binds nor connects binds its default endpoint.
+        """
+        unknown = given.keys() - {option.name for option in OPTIONS}
+        if unknown:
+            raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+        for side, default in (("frontend", DEFAULT_FRONTEND), ("backend", DEFAULT_BACKEND)):
+            if not given.get(side) and not given.get(f"{side}_connect"):
+                given[side] = default
+        values = {
+            field_name: option.parse(given[option.name])
+            for field_name, option in zip(_FIELD_NAMES, OPTIONS, strict=True)
+            if given.get(option.name) is not None
+        }
+        return cls(**values)
+
+
+def _option_of(name: str, row: Mapping[str, Any]) -> Option:
+    for unit in UNITS:
+        name = name.removesuffix(unit)
+    return Option(name, row["kind"], row["default"], row["group"], row["help"])
+
+
+_FIELD_NAMES = tuple(setting.name for setting in fields(Settings))
+OPTIONS = tuple(_option_of(setting.name, setting.metadata) for setting in fields(Settings))
