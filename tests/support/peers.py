@@ -76,6 +76,7 @@ class EchoWorkers:
     def _work(self, endpoint: str) -> None:
         with zmq.Context() as context, context.socket(zmq.DEALER) as worker:
             worker.linger = 0
+            worker.sndhwm = 0  # the proxy may end before all is sent back: that must not block
             worker.connect(endpoint)
             while not self._stopping.is_set():
                 if worker.poll(20):

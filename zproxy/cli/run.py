@@ -1,100 +1,165 @@
-"""`zproxy run`: a proxy as a process."""
+"""`zproxy run`: a proxy as a process.
+
+    options ─► bind ─► signals held ─► start ─► endpoints file, ready ─► until a signal ─► drain ─► totals
+
+Signals are blocked from the start on and taken one at a time, so they interrupt nothing: one that comes while the
+proxy starts ends it as soon as it has started.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import resource
 import signal
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from zproxy.errors import ZproxyError
+from zproxy import __version__
+from zproxy.cli.logs import FORMATS, LEVELS, STDOUT, hold_standard_streams, log_to_stderr, write_line
+from zproxy.cli.options import GroupedHelp, settings_options
+from zproxy.config import Settings
+from zproxy.entries import DESCRIPTORS, Entry, Field, entry_of_totals
+from zproxy.errors import SettingError
 from zproxy.proxy import Proxy
+from zproxy.units import machine_memory_bytes, show_size
 
-FRONTEND = "tcp://127.0.0.1:5555"
-BACKEND = "tcp://127.0.0.1:5556"
-TOTALS = (
-    "requests_in",
-    "requests_out",
-    "replies_in",
-    "replies_out",
-    "requests_lost",
-    "replies_lost",
-    "requests_undelivered",
+logger = logging.getLogger("zproxy")
+
+ENDINGS = (signal.SIGINT, signal.SIGTERM)
+DESCRIPTORS_LOW = 4096  # fewer open files than one address may have connections
+
+EPILOG = """\b
+Times: 100us, 5ms, 2s or 2, 1m. Sizes: 4096, 64KiB, 64MiB, 1GiB.
+stdout has one line:  ready frontend=ENDPOINT,... backend=ENDPOINT,...
+SIGINT, SIGTERM: drain and end; again: end at once.
+Exit code: 0 ended as asked; 2 a wrong option, or an endpoint that cannot be bound.
+
+\b
+Example: nodes come by TCP from this host, masters by a Unix socket
+  zproxy run --frontend tcp://127.0.0.1:5555 --backend ipc:///run/zproxy/masters --heartbeat 2s
+"""
+
+
+@click.command(cls=GroupedHelp, epilog=EPILOG, short_help="Relay between nodes and masters.")
+@settings_options
+@click.option(
+    "--endpoints-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="When ready, write the bound endpoints and the pid there, as JSON; removed at the end.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default="auto",
+    show_default=True,
+    help="auto: text on a terminal, else JSON.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="info",
+    show_default=True,
+    help="warning: no connects and disconnects.",
+)
+def run(endpoints_file: Path | None, log_format: str, log_level: str, **options: Any) -> None:
+    """Relay between nodes (frontend) and masters (backend) until SIGINT or SIGTERM.
+
+    A side that is given no endpoint, neither to bind nor to connect to, binds its default.
+    """
+    hold_standard_streams()
+    log_to_stderr(log_format, log_level)
+    descriptors = raise_descriptor_limit()
+    proxy = Proxy(**options)
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+        with endpoints_published(endpoints_file, proxy) as publish:
+            log_start(proxy, descriptors)
+            proxy.start()
+            publish()
+            write_line(STDOUT, f"ready frontend={','.join(proxy.frontend)} backend={','.join(proxy.backend)}")
+            serve(proxy)
+    finally:
+        proxy.stop(0)
+    totals = entry_of_totals(proxy.stats())
+    logger.log(totals.level, totals)
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+def serve(proxy: Proxy) -> None:
+    """Until a signal: the first drains, the second ends at once, one more kills."""
+    log_stop(signal.sigwait(ENDINGS), proxy.settings.drain_ms)
+    proxy.stop_soon()
+    while not proxy.wait(0.1):
+        again = signal.sigtimedwait(ENDINGS, 0)
+        if again is not None:
+            log_stop(again.si_signo, 0)
+            proxy.stop_soon(0)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as one line."""
-        return json.dumps({"time": record.created, "level": record.levelname.lower(), "message": record.getMessage()})
+
+@contextlib.contextmanager
+def endpoints_published(path: Path | None, proxy: Proxy) -> Iterator[Callable[[], None]]:
+    """Yields what shows the endpoints file, whole; it is gone afterwards. Raises SettingError before that."""
+    if path is None:
+        yield lambda: None
+        return
+    text = json.dumps({"frontend": proxy.frontend, "backend": proxy.backend, "pid": os.getpid()})
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text)
+        yield lambda: os.replace(draft, path)
+    except OSError as error:
+        raise SettingError(f"cannot write {path}: {error.strerror}: choose a file you may write to") from error
+    finally:
+        for ours in (draft, path):
+            with contextlib.suppress(OSError):
+                if ours.read_text() == text:  # not that of a proxy which has come after us
+                    ours.unlink()
 
 
-@click.command()
-@click.option("--frontend", multiple=True, help=f"Bind for nodes.  [default: {FRONTEND}]")
-@click.option("--backend", multiple=True, help=f"Bind for masters.  [default: {BACKEND}]")
-@click.option("--frontend-connect", multiple=True, help="Connect out to nodes that bind.")
-@click.option("--backend-connect", multiple=True, help="Connect out to masters that bind.")
-@click.option("--heartbeat", type=float, help="Send PING every so many seconds to plain peers.")
-@click.option("--spin", default="auto", show_default=True, help="TIME, off or auto: poll before blocking.")
-@click.option("--max-message", default="1GiB", show_default=True, help="Largest message.")
-@click.option("--memory", help="Memory for messages in all; default half of the machine's.")
-@click.option("--connection-memory", default="64MiB", show_default=True, help="Memory for one connection's messages.")
-@click.option("--stall", type=float, default=30.0, show_default=True, help="Seconds a message may stand still.")
-@click.option("--drain", type=float, default=10.0, show_default=True, help="Seconds to write the rest at the end.")
-@click.option("--insecure", is_flag=True, help="Allow a bind that is not loopback.")
-@click.option("--endpoints-file", type=click.Path(path_type=Path), help="Write the bound endpoints there when ready.")
-@click.option("--log-format", type=click.Choice(["auto", "text", "json"]), default="auto", show_default=True)
-def run(endpoints_file: Path | None, log_format: str, **settings: Any) -> None:
-    """Relay between nodes (frontend) and masters (backend) until SIGINT or SIGTERM."""
-    _log_to_stderr(log_format)
+def raise_descriptor_limit() -> int:
+    """Open files this process may have: as many as the system lets it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    for side, default in (("frontend", FRONTEND), ("backend", BACKEND)):
-        if not settings[side] and not settings[f"{side}_connect"]:
-            settings[side] = default
-    try:
-        proxy = Proxy(**settings)
-    except (ZproxyError, ValueError) as error:
-        click.echo(f"zproxy: {error}", err=True)
-        sys.exit(2)
-    asked = []
-
-    def end(number: int, frame: Any) -> None:
-        asked.append(number)
-        proxy.stop_soon(settings["drain"] if len(asked) == 1 else 0)
-
-    proxy.start()
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
-    if endpoints_file is not None:
-        _write_endpoints(endpoints_file, proxy)
-    click.echo(f"ready frontend={','.join(proxy.frontend)} backend={','.join(proxy.backend)}")
-    proxy.wait()
-    proxy.stop(0)
-    stats = proxy.stats()
-    click.echo("totals " + " ".join(f"{name}={stats[name]}" for name in TOTALS), err=True)
+    return hard
 
 
-def _log_to_stderr(log_format: str) -> None:
-    handler = logging.StreamHandler()
-    if log_format == "json" or (log_format == "auto" and not sys.stderr.isatty()):
-        handler.setFormatter(JsonLines())
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("zproxy")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+def log_start(proxy: Proxy, descriptors: int) -> None:
+    """What runs, and what of it may come as a surprise."""
+    settings = proxy.settings
+    fields: dict[str, Field] = {
+        "version": __version__,
+        "pid": os.getpid(),
+        "frontend": list(proxy.frontend + settings.frontend_connect),
+        "backend": list(proxy.backend + settings.backend_connect),
+        "max_message": settings.max_message_bytes,
+        "memory": settings.memory_bytes,
+        "open_files": descriptors,
+    }
+    logger.info(Entry(logging.INFO, "starting", "", fields))
+    for sentence in surprises(settings, descriptors):
+        logger.warning(Entry(logging.WARNING, "settings", sentence))
 
 
-def _write_endpoints(path: Path, proxy: Proxy) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    draft.write_text(json.dumps({"frontend": proxy.frontend, "backend": proxy.backend, "pid": os.getpid()}))
-    draft.replace(path)
+def surprises(settings: Settings, descriptors: int) -> Iterator[str]:
+    """Sentences on settings that are allowed and seldom meant."""
+    memory, machine = settings.memory_bytes, machine_memory_bytes()
+    if 0 <= descriptors < DESCRIPTORS_LOW:
+        yield f"{descriptors} open files allow about as many connections: {DESCRIPTORS}"
+    if memory > machine:
+        yield f"--memory is {show_size(memory)}, and this machine or its cgroup has {show_size(machine)}: lower it"
+    if memory < settings.max_message_bytes:
+        yield (
+            f"--memory is {show_size(memory)}, and one message may have {show_size(settings.max_message_bytes)}: "
+            "raise it, or lower --max-message"
+        )
+
+
+def log_stop(number: int, drain_ms: int) -> None:
+    fields: dict[str, Field] = {"signal": signal.Signals(number).name, "drain_seconds": drain_ms / 1000}
+    logger.info(Entry(logging.INFO, "stopping", "", fields))
