@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-from zproxy.relay.checks cimport check, memory_poison, memory_unpoison
+from zproxy.relay.checks cimport CHECKS_ARE_ON, check, memory_poison, memory_unpoison
 
 cdef extern from "<sys/mman.h>" nogil:
     int MADV_HUGEPAGE
@@ -229,6 +229,10 @@ cdef void message_release(Pool* pool, Message* message) noexcept nogil:
         slice = slice_release(pool, slice)
     message.head = message.tail = NULL
     message.bytes = 0
+
+
+# What kind of build this is, so that a test can tell.
+IS_CHECKED = bool(CHECKS_ARE_ON)
 
 
 cdef class MessageProbe:

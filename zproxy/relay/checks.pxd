@@ -7,11 +7,13 @@ it is told here what is ours but not in use.
 cdef extern from *:
     """
     #ifdef ZPROXY_DEBUG
+    #define ZPROXY_CHECKS 1
     #include <stdio.h>
     #include <stdlib.h>
     #define zproxy_check(condition) \\
         ((condition) ? (void)0 : (fprintf(stderr, "%s:%d: not %s\\n", __FILE__, __LINE__, #condition), abort()))
     #else
+    #define ZPROXY_CHECKS 0
     #define zproxy_check(condition) ((void)0)
     #endif
     #ifdef __SANITIZE_ADDRESS__
@@ -23,6 +25,8 @@ cdef extern from *:
     #define memory_unpoison(address, count) ((void)(address), (void)(count))
     #endif
     """
+    bint CHECKS_ARE_ON "ZPROXY_CHECKS"
+
     # Aborts, saying what does not hold and where.
     void check "zproxy_check" (bint condition) noexcept nogil
 
