@@ -32,7 +32,6 @@ cdef struct Engine:             # owned by the Relay object; while the thread ru
     Phase phase
     int64_t phase_due_ms        # the drain's or the linger's end
     int64_t trim_due_ms         # 0 = nothing to trim
-    int level                   # intake_level at the last look
     uint64_t leaked             # blocks, slices and connections left at the end: a bug
 
 # Opens what the engine needs; the hub's settings and the spin are set already. 0, or an errno.

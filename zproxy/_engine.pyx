@@ -4,7 +4,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from zproxy._fastpath cimport (
-    backlog_dispatch, client_forfeit, fastpath_close, peer_join, worker_flushed, worker_recover
+    backlog_dispatch, client_forfeit, fastpath_close, fastpath_open, peer_join, worker_flushed, worker_recover
 )
 from zproxy._reading cimport read_all
 from zproxy.counters cimport (
@@ -17,7 +17,7 @@ from zproxy.relay.connection cimport (
     CONNECTING, LINGER, LIST_CLOSING, LIST_FLUSH, LIST_PAUSED, LIST_READ, READY, REASON_CONNECT, REASON_EOF,
     REASON_HANDSHAKE_TIMEOUT, REASON_RESET, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE,
     TIMER_CHALLENGE, TIMER_COUNT, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection,
-    connection_is_read, list_append, list_has
+    connection_is_read, connection_takes, list_append, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, connection_linger
 from zproxy.relay.endpoint cimport (
@@ -25,10 +25,11 @@ from zproxy.relay.endpoint cimport (
     endpoints_start, endpoints_stop, endpoints_tick
 )
 from zproxy.relay.hub cimport (
-    clock_ns, hub_close, hub_doom, hub_find, hub_handshaking, hub_open, hub_release, hub_tell, hub_tell_endpoint
+    clock_ns, hub_broken, hub_close, hub_doom, hub_find, hub_handshaking, hub_open, hub_release, hub_tell,
+    hub_tell_endpoint
 )
 from zproxy.relay.inbox cimport inbox_pending
-from zproxy.relay.intake cimport intake_assembled, intake_level, intake_resume, intake_stalled
+from zproxy.relay.intake cimport intake_assembled, intake_stalled, intake_watch
 from zproxy.relay.mailbox cimport (
     COMMAND_STOP, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED, Command, mailbox_end, mailbox_serve_snapshot,
     mailbox_take, mailbox_wants_snapshot
@@ -56,6 +57,9 @@ cdef void flush_all(Engine* engine) noexcept nogil:
         connection = engine.hub.lists[<int>LIST_FLUSH].first
         if connection == NULL:
             return
+        if connection.side == SIDE_BACKEND and connection.state == READY and not connection_takes(connection):
+            list_remove(&engine.hub.lists[<int>LIST_FLUSH], connection, LIST_FLUSH)
+            continue                            # what is not written yet may still go to another worker
         connection_flush(&engine.hub, connection)
         if connection.side == SIDE_BACKEND:
             worker_flushed(&engine.path, connection)
@@ -142,7 +146,7 @@ cdef void connection_event(Engine* engine, Connection* connection, uint32_t even
     if connection.state == CONNECTING and not connector_settle(&engine.hub, connection):
         return
     if events & EPOLLERR:
-        hub_doom(&engine.hub, connection, REASON_RESET, 0)
+        hub_broken(&engine.hub, connection)     # what came before the reset is still read
         return
     if events & (EPOLLRDHUP | EPOLLHUP):
         connection.has_hangup = True
@@ -299,13 +303,6 @@ cdef void phase_advance(Engine* engine) noexcept nogil:
         engine.phase = PHASE_ENDED
 
 
-cdef void level_watch(Engine* engine) noexcept nogil:
-    cdef int level = intake_level(&engine.hub)
-    if level < engine.level:
-        intake_resume(&engine.hub)
-    engine.level = level
-
-
 # Messages read since the relay began.
 cdef inline uint64_t messages_in(const Engine* engine) noexcept nogil:
     return engine.hub.counters.values[<int>REQUESTS_IN] + engine.hub.counters.values[<int>REPLIES_IN]
@@ -324,7 +321,7 @@ cdef void turn(Engine* engine) noexcept nogil:
     flush_all(engine)
     bury_all(engine)
     tick(engine)
-    level_watch(engine)
+    intake_watch(&engine.hub)
     if is_woken:
         commands_take(engine)
         snapshot_serve(engine)
@@ -344,7 +341,8 @@ cdef void engine_run(Engine* engine) noexcept nogil:
 
 
 cdef int engine_open(Engine* engine) noexcept nogil:
-    engine.path.hub = &engine.hub
+    fastpath_open(&engine.path, &engine.hub)
+    engine.hub.pool.limit_bytes = engine.hub.settings.memory_bytes
     engine.hub.timers[<int>TIMER_HANDSHAKE].delay_ms = engine.hub.settings.handshake_ms
     engine.hub.timers[<int>TIMER_STALL].delay_ms = engine.hub.settings.stall_ms
     engine.hub.timers[<int>TIMER_HEARTBEAT].delay_ms = engine.hub.settings.heartbeat_ms

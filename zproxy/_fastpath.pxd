@@ -21,10 +21,13 @@ from zproxy.relay.hub cimport Hub
 cdef enum:
     WORKER_BUSY_BYTES = 262144  # a worker with so much unwritten gets nothing more for now
 
-cdef struct Fastpath:           # owned by the engine; zeroed but for `hub` means empty
+cdef struct Fastpath:           # owned by the engine; see fastpath_open
     Hub* hub                    # the engine's
     Balance balance             # which worker is next
     Backlog backlog             # requests nobody could take yet
+
+# Empty, from zeroed.
+cdef void fastpath_open(Fastpath* path, Hub* hub) noexcept nogil
 
 # A whole request, contiguous in the read buffer / in blocks of its own (empty afterwards).
 cdef void request_pass(Fastpath* path, Connection* client, const uint8_t* bytes, size_t count) noexcept nogil
@@ -43,10 +46,10 @@ cdef void peer_join(Fastpath* path, Connection* peer) noexcept nogil
 # A worker's outbox was written: it may take messages again.
 cdef void worker_flushed(Fastpath* path, Connection* worker) noexcept nogil
 
-# It takes no more: what was not written goes back in front of the queue. Returns the requests lost half-written.
+# It takes no more: what was not written goes to the front of the backlog. Returns the requests lost half-written.
 cdef uint64_t worker_recover(Fastpath* path, Connection* worker) noexcept nogil
 
-# It is gone: replies that did not leave whole are lost. Returns how many.
+# It is gone: replies that did not leave whole are lost, requests that wait are kept. Returns how many are lost.
 cdef uint64_t client_forfeit(Fastpath* path, Connection* client) noexcept nogil
 
 # The end of the relay: what still waits is given up and counted.

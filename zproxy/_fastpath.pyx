@@ -1,23 +1,22 @@
 """Fast path: a whole message's way from one side to the other; see _fastpath.pxd for the contract."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
 
 from zproxy.broker.balance cimport (
     WORKER_NONE, balance_add, balance_close, balance_pick, balance_remove, balance_set_usable
 )
 from zproxy.counters cimport (
     DROPPED_CLIENT_GONE, DROPPED_NO_MEMORY, DROPPED_SLOW_READER, DROPPED_UNROUTABLE, REPLIES_IN, REPLIES_IN_BYTES,
-    REPLIES_LOST, REPLIES_OUT, REPLIES_OUT_BYTES, REQUESTS_IN, REQUESTS_IN_BYTES, REQUESTS_LOST, REQUESTS_OUT,
-    REQUESTS_OUT_BYTES, REQUESTS_REROUTED, REQUESTS_UNDELIVERED, counter_add
+    REPLIES_LOST, REPLIES_OUT, REPLIES_OUT_BYTES, REQUESTS_IN, REQUESTS_IN_BYTES, REQUESTS_LOST, REQUESTS_NO_MEMORY,
+    REQUESTS_OUT, REQUESTS_OUT_BYTES, REQUESTS_REROUTED, REQUESTS_UNDELIVERED, counter_add
 )
 from zproxy.relay.backlog cimport (
-    Backlog, Parcel, backlog_clear, backlog_pack, backlog_pop, backlog_prepend, backlog_push, parcel_charge
+    OWNER_NONE, backlog_clear, backlog_open, backlog_orphan, backlog_pack, backlog_pop, backlog_push, parcel_charge
 )
 from zproxy.relay.block cimport SMALL_BYTES, Message, message_join, message_release, message_skip
-from zproxy.relay.connection cimport READY, REASON_NO_MEMORY, SIDE_BACKEND, Connection
+from zproxy.relay.connection cimport READY, REASON_NO_MEMORY, SIDE_BACKEND, Connection, connection_takes
 from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
-from zproxy.relay.hub cimport hub_doom, hub_find
+from zproxy.relay.hub cimport Hub, hub_doom
 from zproxy.relay.intake cimport intake_refund, outbox_budget
 from zproxy.relay.outbox cimport outbox_reclaim
 from zproxy.relay.routes cimport ROUTE_NONE, routes_find
@@ -37,6 +36,20 @@ cdef inline void worker_loaded(Fastpath* path, Connection* worker) noexcept nogi
         balance_set_usable(&path.balance, worker.slot, False)
 
 
+# The worker whose turn it is, or NULL: nobody can take a message now. One whose end was seen is passed over.
+cdef inline Connection* worker_pick(Fastpath* path) noexcept nogil:
+    cdef uint32_t slot
+    cdef Connection* worker
+    while True:
+        slot = balance_pick(&path.balance)
+        if slot == <uint32_t>WORKER_NONE:
+            return NULL
+        worker = path.hub.table[slot]
+        if connection_takes(worker):
+            return worker
+        balance_set_usable(&path.balance, slot, False)
+
+
 cdef inline void request_passed(Fastpath* path, Connection* worker, uint64_t count) noexcept nogil:
     counter_add(&path.hub.counters, REQUESTS_OUT, 1)
     counter_add(&path.hub.counters, REQUESTS_OUT_BYTES, count)
@@ -46,9 +59,9 @@ cdef inline void request_passed(Fastpath* path, Connection* worker, uint64_t cou
 # Nobody can take it: it waits in order, charged to its client.
 cdef void request_hold(Fastpath* path, Connection* client, Message* message) noexcept nogil:
     cdef uint64_t count = parcel_charge(message)
-    if backlog_push(&path.backlog, &path.hub.pool, message, client.slot, client.generation) != 0:
+    if backlog_push(&path.backlog, &path.hub.pool, &client.lane, message) != 0:
         message_release(&path.hub.pool, message)
-        counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
+        counter_add(&path.hub.counters, REQUESTS_NO_MEMORY, 1)
         return
     client.waiting_bytes += count
 
@@ -58,20 +71,16 @@ cdef void request_wait(Fastpath* path, Connection* client, const uint8_t* bytes,
     if backlog_pack(
         &path.backlog, &path.hub.pool, client.routing_frame, client.routing_frame_bytes, bytes, count, &message
     ) != 0:
-        counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
+        counter_add(&path.hub.counters, REQUESTS_NO_MEMORY, 1)
         return
     request_hold(path, client, &message)
 
 
 # A request came in: the worker for it, or NULL when it has to wait, behind those that wait already.
 cdef inline Connection* request_route(Fastpath* path, uint64_t count) noexcept nogil:
-    cdef uint32_t slot
     counter_add(&path.hub.counters, REQUESTS_IN, 1)
     counter_add(&path.hub.counters, REQUESTS_IN_BYTES, count)
-    if path.backlog.count:
-        return NULL
-    slot = balance_pick(&path.balance)
-    return path.hub.table[slot] if slot != <uint32_t>WORKER_NONE else NULL
+    return worker_pick(path) if path.backlog.count == 0 else NULL
 
 
 # A whole request, contiguous in the read buffer.
@@ -81,7 +90,7 @@ cdef void request_pass(Fastpath* path, Connection* client, const uint8_t* bytes,
         request_wait(path, client, bytes, count)
         return
     if deliver_copy(path.hub, worker, client.routing_frame, client.routing_frame_bytes, bytes, count) != 0:
-        counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
+        counter_add(&path.hub.counters, REQUESTS_NO_MEMORY, 1)
         return
     request_passed(path, worker, client.routing_frame_bytes + count)
 
@@ -102,37 +111,49 @@ cdef void request_pass_large(Fastpath* path, Connection* client, Message* messag
         request_hold(path, client, &whole)
         return
     message_release(&path.hub.pool, message)
-    counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
+    counter_add(&path.hub.counters, REQUESTS_NO_MEMORY, 1)
 
 
-cdef void parcel_deliver(Fastpath* path, Connection* worker, Parcel* parcel) noexcept nogil:
-    cdef uint64_t count = parcel.message.bytes
-    cdef const uint8_t* bytes = parcel.message.head.block.bytes + parcel.message.head.offset
+cdef void waiting_deliver(Fastpath* path, Connection* worker, Message* message) noexcept nogil:
+    cdef uint64_t count = message.bytes
+    cdef const uint8_t* bytes = message.head.block.bytes + message.head.offset
     cdef int code
-    if parcel.message.head == parcel.message.tail and count <= SMALL_BYTES:
+    if message.head == message.tail and count <= SMALL_BYTES:
         code = deliver_copy(path.hub, worker, bytes, <uint32_t>count, bytes, 0)
     else:
-        code = deliver_chain(path.hub, worker, NULL, 0, &parcel.message)
-    message_release(&path.hub.pool, &parcel.message)
+        code = deliver_chain(path.hub, worker, NULL, 0, message)
+    message_release(&path.hub.pool, message)
     if code != 0:
-        counter_add(&path.hub.counters, DROPPED_NO_MEMORY, 1)
+        counter_add(&path.hub.counters, REQUESTS_NO_MEMORY, 1)
         return
     request_passed(path, worker, count)
 
 
 # What waits goes out while somebody can take it.
 cdef void backlog_dispatch(Fastpath* path) noexcept nogil:
-    cdef Parcel parcel
-    cdef Connection* owner
-    while path.backlog.count and path.balance.usable_count:
-        backlog_pop(&path.backlog, &path.hub.pool, &parcel)
-        owner = hub_find(path.hub, <uint64_t>parcel.generation << 32 | parcel.owner)
-        if owner != NULL:
-            intake_refund(path.hub, owner, parcel_charge(&parcel.message))
-        parcel_deliver(path, path.hub.table[balance_pick(&path.balance)], &parcel)
+    cdef Message message
+    cdef Connection* worker
+    cdef uint32_t owner
+    while path.backlog.count:
+        worker = worker_pick(path)
+        if worker == NULL:
+            return
+        backlog_pop(&path.backlog, &path.hub.pool, &message, &owner)
+        if owner != <uint32_t>OWNER_NONE:
+            intake_refund(path.hub, path.hub.table[owner], parcel_charge(&message))
+        waiting_deliver(path, worker, &message)
 
 
 # ---- backend → frontend ----
+
+# Is its outbox within its budget, at the latest once what the socket takes is written?
+cdef bint may_take_more(Fastpath* path, Connection* client) noexcept nogil:
+    if client.outbox.bytes < outbox_budget(path.hub):
+        return True
+    if client.may_write:
+        connection_flush(path.hub, client)
+    return client.outbox.bytes == 0 or client.outbox.bytes < outbox_budget(path.hub)
+
 
 # A reply came in: the client it is for, if it can have it; else it is counted why not.
 cdef inline Connection* reply_target(
@@ -150,7 +171,7 @@ cdef inline Connection* reply_target(
         counter_add(&path.hub.counters, DROPPED_CLIENT_GONE, 1)
         return NULL
     client = path.hub.table[slot]
-    if client.outbox.bytes and client.outbox.bytes + reply_bytes > outbox_budget(path.hub):
+    if client.outbox.bytes and not may_take_more(path, client):
         counter_add(&path.hub.counters, DROPPED_SLOW_READER, 1)
         return NULL
     return client
@@ -197,26 +218,24 @@ cdef void reply_pass_large(Fastpath* path, Message* message) noexcept nogil:
 
 # Unwritten requests of a worker that takes no more go back in front of the queue; a partly written one is lost.
 cdef uint64_t worker_recover(Fastpath* path, Connection* worker) noexcept nogil:
-    cdef Backlog recovered
     cdef Message message
     cdef uint64_t torn = 0
-    memset(&recovered, 0, sizeof(Backlog))
     balance_remove(&path.balance, worker.slot)
     while outbox_reclaim(&worker.outbox, &path.hub.pool, &message, &torn):
-        if backlog_push(&recovered, &path.hub.pool, &message, <uint32_t>WORKER_NONE, 0) == 0:
+        if backlog_push(&path.backlog, &path.hub.pool, &path.backlog.recovered, &message) == 0:
             counter_add(&path.hub.counters, REQUESTS_REROUTED, 1)
             continue
         message_release(&path.hub.pool, &message)
         torn += 1
-    backlog_prepend(&path.backlog, &path.hub.pool, &recovered)
     counter_add(&path.hub.counters, REQUESTS_LOST, torn)
     return torn
 
 
-# Replies that never left whole are lost with their client.
+# Replies that never left whole are lost with their client; its waiting requests stay, nobody's.
 cdef uint64_t client_forfeit(Fastpath* path, Connection* client) noexcept nogil:
     cdef Message message
     cdef uint64_t lost = 0
+    backlog_orphan(&path.backlog, &client.lane)
     while outbox_reclaim(&client.outbox, &path.hub.pool, &message, &lost):
         message_release(&path.hub.pool, &message)
         lost += 1
@@ -233,8 +252,13 @@ cdef void peer_join(Fastpath* path, Connection* peer) noexcept nogil:
 
 
 cdef void worker_flushed(Fastpath* path, Connection* worker) noexcept nogil:
-    if worker.outbox.bytes < WORKER_BUSY_BYTES:
+    if worker.outbox.bytes < WORKER_BUSY_BYTES and connection_takes(worker):
         balance_set_usable(&path.balance, worker.slot, True)
+
+
+cdef void fastpath_open(Fastpath* path, Hub* hub) noexcept nogil:
+    path.hub = hub
+    backlog_open(&path.backlog)
 
 
 cdef void fastpath_close(Fastpath* path) noexcept nogil:

@@ -16,7 +16,7 @@ from zproxy.relay.inbox cimport (
     ITEM_ASSEMBLED, ITEM_COMMAND, ITEM_MESSAGE, ITEM_NEED, ITEM_NO_MEMORY, ITEM_TOO_LARGE, Item, ItemKind, inbox_accept,
     inbox_next, inbox_prepare, iovec
 )
-from zproxy.relay.intake cimport intake_admits, intake_assembled, intake_level, intake_settle
+from zproxy.relay.intake cimport intake_admits, intake_assembled, intake_settle
 from zproxy.relay.peering cimport (
     PEER_GOES_ON, PEER_IS_MALFORMED, PEER_IS_READY, Verdict, peering_abandon, peering_command, peering_greeting,
     peering_holder_lives, peering_reject
@@ -45,15 +45,21 @@ cdef bint take_message(Fastpath* path, Connection* connection, const Item* item)
     return True
 
 
+# A large message is whole. One that fits a block after all (it came in pieces) goes the way of the small ones, so that
+# it does not keep the rest of its block occupied.
 cdef bint take_assembled(Fastpath* path, Connection* connection) noexcept nogil:
     cdef Message message
+    cdef Item item
+    cdef bint is_taken
     memset(&message, 0, sizeof(Message))
     message_join(&message, &connection.inbox.assembly)
     intake_assembled(path.hub, connection)
-    if connection.state != READY:
+    if message.head == message.tail or connection.state != READY:
+        item.bytes = message.head.block.bytes + message.head.offset
+        item.count = message.bytes
+        is_taken = take_message(path, connection, &item)
         message_release(&path.hub.pool, &message)
-        connection_reject(path, connection, REASON_MALFORMED, 0)
-        return False
+        return is_taken
     if connection.side == SIDE_FRONTEND:
         request_pass_large(path, connection, &message)
     else:
@@ -105,7 +111,7 @@ cdef bint inbox_drain(Fastpath* path, Connection* connection) noexcept nogil:
             break
         if not take_item(path, connection, kind, &item):
             return False
-        has_finished = True
+        has_finished = has_finished or kind != ITEM_COMMAND
     intake_settle(path.hub, connection, has_finished)
     return True
 
@@ -117,6 +123,26 @@ cdef void connection_heard(Fastpath* path, Connection* connection, size_t count)
     connection.unheard_messages = 0
     if connection.is_challenged:
         peering_holder_lives(path.hub, connection)
+
+
+# May it be read on? One that was reset and is not read any more is over.
+cdef bint connection_may_read(Fastpath* path, Connection* connection) noexcept nogil:
+    if intake_admits(path.hub, connection):
+        return True
+    if connection.has_reset:
+        hub_doom(path.hub, connection, REASON_RESET, 0)
+    return False
+
+
+# A read gave nothing: for now, or for ever. True: try again.
+cdef bint connection_paused(Fastpath* path, Connection* connection, ssize_t count) noexcept nogil:
+    if count < 0 and errno == EINTR:
+        return True
+    if count == 0:
+        hub_doom(path.hub, connection, REASON_EOF, 0)
+    elif errno != EAGAIN or connection.has_reset:
+        hub_doom(path.hub, connection, REASON_RESET, 0)
+    return False
 
 
 # Reads its share of a turn. True: there may be more.
@@ -134,18 +160,14 @@ cdef bint connection_read(Fastpath* path, Connection* connection) noexcept nogil
         asked = target[0].iov_len + (target[1].iov_len if entries == 2 else 0)
         count = readv(connection.fd, target, entries)
         if count <= 0:
-            if count == 0:
-                hub_doom(path.hub, connection, REASON_EOF, 0)
-            elif errno != EAGAIN and errno != EINTR:
-                hub_doom(path.hub, connection, REASON_RESET, 0)
-            return count < 0 and errno == EINTR
+            return connection_paused(path, connection, count)
         connection_heard(path, connection, <size_t>count)
         inbox_accept(&connection.inbox, path.hub.read_buffer, <size_t>count)
         if not inbox_drain(path, connection):
             return False
         if <size_t>count < asked and not connection.has_hangup:
             return False        # the socket is empty: the next byte is a new edge
-        if not intake_admits(path.hub, connection, intake_level(path.hub)):
+        if not connection_may_read(path, connection):
             return False
         total += <size_t>count
     return True
@@ -163,7 +185,7 @@ cdef void read_all(Fastpath* path) noexcept nogil:
         list_remove(&path.hub.lists[<int>LIST_READ], connection, LIST_READ)
         if list_has(connection, LIST_CLOSING) or not connection_is_read(connection):
             continue
-        if not intake_admits(path.hub, connection, intake_level(path.hub)):
+        if not connection_may_read(path, connection):
             continue
         if connection_read(path, connection) and not list_has(connection, LIST_CLOSING):
             list_append(&path.hub.lists[<int>LIST_READ], connection, LIST_READ)

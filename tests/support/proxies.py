@@ -218,6 +218,7 @@ def assert_books_balance(stats: dict[str, int]) -> None:
     """Every request and every reply is accounted for exactly once."""
     taken = stats["requests_in"] + stats["requests_rerouted"]
     given = stats["requests_out"] + stats["requests_undelivered"] + stats["waiting_requests"]
+    given += stats["requests_no_memory"]
     assert taken == given, f"requests: {taken} in or rerouted, {given} out, undelivered or waiting"
-    dropped = stats["dropped_client_gone"] + stats["dropped_slow_reader"] + stats["dropped_unroutable"]
+    dropped = sum(stats[name] for name in stats if name.startswith("dropped_"))
     assert stats["replies_in"] == stats["replies_out"] + dropped, f"replies do not balance: {stats}"

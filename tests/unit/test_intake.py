@@ -8,71 +8,110 @@ from zproxy.relay.intake import IntakeProbe
 
 MEMORY, BUDGET = 8000, 1000
 FREE, NO_LARGE, NO_CLIENT, SPENT = range(4)
-LIVE = {FREE: 5999, NO_LARGE: 6999, NO_CLIENT: 7999, SPENT: 8000}
-CLIENT, WORKER, NEWCOMER, LARGE_CLIENT, LARGE_WORKER, OLDEST = range(6)
+UNREAD = MEMORY // 8
+LIVE = {FREE: (5999, UNREAD), NO_LARGE: (6999, UNREAD), NO_CLIENT: (9999, UNREAD - 1), SPENT: (8000, UNREAD)}
+CLIENT, WORKER, NEWCOMER, OLDEST_CLIENT, NEXT_CLIENT, OLDEST_WORKER, NEXT_WORKER = everybody = range(7)
 
 
 @pytest.fixture
 def intake() -> IntakeProbe:
-    """One connection of each kind; the last is in the middle of the oldest large message."""
-    probe = IntakeProbe(6, MEMORY, BUDGET)
-    probe.become(WORKER, is_frontend=False)
+    """One connection of each kind; four are in the middle of a large message, the oldest of its side or the next."""
+    probe = IntakeProbe(len(everybody), MEMORY, BUDGET)
     probe.become(NEWCOMER, is_ready=False)
-    probe.become(LARGE_WORKER, is_frontend=False)
-    for slot in (OLDEST, LARGE_CLIENT, LARGE_WORKER):
-        probe.begin_large(slot)
+    for worker in (WORKER, OLDEST_WORKER, NEXT_WORKER):
+        probe.become(worker, is_frontend=False)
+    for slot in (OLDEST_CLIENT, OLDEST_WORKER, NEXT_CLIENT, NEXT_WORKER):
+        probe.begin_large(slot, 5000 if slot == OLDEST_CLIENT else 1)
     return probe
 
 
+def admitted(intake: IntakeProbe) -> set[int]:
+    return {slot for slot in everybody if intake.admits(slot)}
+
+
 @pytest.mark.parametrize(
-    ("live", "level"),
-    [(0, FREE), (5999, FREE), (6000, NO_LARGE), (6999, NO_LARGE), (7000, NO_CLIENT), (7999, NO_CLIENT), (8000, SPENT)],
+    ("live", "unread", "level"),
+    [
+        (0, 0, FREE),
+        (5999, 5999, FREE),
+        (6000, 0, NO_LARGE),
+        (6999, 6999, NO_LARGE),
+        (7000, 0, NO_CLIENT),
+        (7999, 7999, NO_CLIENT),
+        (8000, UNREAD - 1, NO_CLIENT),
+        (8000, UNREAD, SPENT),
+    ],
 )
-def test_levels_begin_at_three_quarters_and_seven_eighths(intake: IntakeProbe, live: int, level: int) -> None:
-    assert intake.set_live(live) == level
-    assert intake.set_live(10 * MEMORY) == SPENT
+def test_where_the_levels_begin(intake: IntakeProbe, live: int, unread: int, level: int) -> None:
+    assert intake.set_live(live, unread) == level
 
 
 @pytest.mark.parametrize(
     ("level", "read"),
     [
-        (FREE, {CLIENT, WORKER, NEWCOMER, LARGE_CLIENT, LARGE_WORKER, OLDEST}),
-        (NO_LARGE, {CLIENT, WORKER, NEWCOMER, OLDEST}),
-        (NO_CLIENT, {WORKER, NEWCOMER, OLDEST}),
-        (SPENT, {NEWCOMER, OLDEST}),
+        (FREE, set(everybody)),
+        (NO_LARGE, {CLIENT, WORKER, NEWCOMER, OLDEST_CLIENT, OLDEST_WORKER}),
+        (NO_CLIENT, {WORKER, NEWCOMER, OLDEST_CLIENT, OLDEST_WORKER}),
+        (SPENT, {NEWCOMER, OLDEST_CLIENT}),
     ],
 )
 def test_who_is_read_at_which_level(intake: IntakeProbe, level: int, read: set[int]) -> None:
-    intake.set_live(LIVE[level])
-    assert {slot for slot in range(6) if intake.admits(slot)} == read
-    assert {slot for slot in range(6) if intake.is_paused(slot)} == set(range(6)) - read
+    assert intake.set_live(*LIVE[level]) == level
+    assert admitted(intake) == read
+    assert {slot for slot in everybody if intake.is_paused(slot)} == set(everybody) - read
+
+
+def test_the_oldest_client_goes_on_only_while_all_the_rest_is_low(intake: IntakeProbe) -> None:
+    """So a limit is exceeded by one message, not by one after the other."""
+    intake.set_live(5000 + MEMORY - MEMORY // 8 - 1)
+    assert intake.admits(OLDEST_CLIENT)
+    intake.set_live(5000 + MEMORY - MEMORY // 8)
+    assert not intake.admits(OLDEST_CLIENT)
+    intake.watch()
+    assert not intake.is_wanted(OLDEST_CLIENT)
+    intake.set_live(5000 + MEMORY - MEMORY // 8 - 1)
+    intake.watch()
+    assert intake.is_wanted(OLDEST_CLIENT), "the level has not changed, what it waited for has"
 
 
 def test_the_paused_are_asked_again_when_the_level_falls(intake: IntakeProbe) -> None:
-    intake.set_live(LIVE[SPENT])
-    paused = {slot for slot in range(6) if not intake.admits(slot)}
+    intake.set_live(*LIVE[SPENT])
+    paused = set(everybody) - admitted(intake)
     intake.set_live(0)
-    intake.resume()
-    assert {slot for slot in range(6) if intake.is_wanted(slot)} == paused
-    assert not any(intake.is_paused(slot) for slot in range(6))
-    assert all(intake.admits(slot) for slot in range(6))
+    intake.watch()
+    assert {slot for slot in everybody if intake.is_wanted(slot)} == paused
+    assert not any(intake.is_paused(slot) for slot in everybody)
+    assert admitted(intake) == set(everybody)
 
 
-def test_large_messages_are_finished_one_after_the_other(intake: IntakeProbe) -> None:
-    """While memory is spent, the oldest goes on; its end lets the next go on, in the order they began."""
-    intake.set_live(LIVE[SPENT])
-    for begun in (OLDEST, LARGE_CLIENT, LARGE_WORKER):
-        assert [slot for slot in (OLDEST, LARGE_CLIENT, LARGE_WORKER) if intake.admits(slot)] == [begun]
-        intake.end_large(begun)
-        intake.become(begun, is_frontend=True)
-    assert not any(intake.admits(slot) for slot in (OLDEST, LARGE_CLIENT, LARGE_WORKER))
+def test_a_level_that_rose_and_fell_within_a_turn_leaves_nobody_paused(intake: IntakeProbe) -> None:
+    intake.set_live(0)
+    intake.watch()
+    intake.set_live(*LIVE[SPENT])
+    assert not intake.admits(CLIENT)
+    intake.set_live(0)
+    intake.watch()
+    assert intake.is_wanted(CLIENT)
 
 
-def test_the_next_oldest_is_woken_without_a_change_of_level(intake: IntakeProbe) -> None:
-    intake.set_live(LIVE[SPENT])
-    assert not intake.admits(LARGE_CLIENT)
-    intake.end_large(OLDEST)
-    assert intake.is_wanted(LARGE_CLIENT) and not intake.is_paused(LARGE_CLIENT)
+def test_large_messages_of_a_side_are_finished_one_after_the_other(intake: IntakeProbe) -> None:
+    intake.set_live(*LIVE[NO_LARGE])
+    assert not intake.admits(NEXT_CLIENT) and not intake.admits(NEXT_WORKER)
+    intake.end_large(OLDEST_WORKER)
+    assert intake.is_wanted(NEXT_WORKER) and not intake.is_wanted(NEXT_CLIENT)
+    intake.end_large(OLDEST_CLIENT)
+    assert intake.is_wanted(NEXT_CLIENT) and not intake.is_paused(NEXT_CLIENT)
+
+
+def test_a_large_message_of_a_client_over_its_budget_holds_up_no_other(intake: IntakeProbe) -> None:
+    intake.set_live(*LIVE[NO_LARGE])
+    assert not intake.admits(NEXT_CLIENT)
+    intake.charge(OLDEST_CLIENT, BUDGET)
+    assert not intake.admits(OLDEST_CLIENT)
+    assert intake.is_wanted(NEXT_CLIENT)
+    intake.refund(OLDEST_CLIENT, BUDGET)
+    assert intake.is_wanted(OLDEST_CLIENT)
+    assert intake.admits(NEXT_CLIENT) and not intake.admits(OLDEST_CLIENT), "it has lost its place"
 
 
 def test_a_client_at_its_budget_is_read_again_from_half_of_it(intake: IntakeProbe) -> None:
@@ -97,31 +136,31 @@ def test_a_refund_below_the_budget_wakes_nobody(intake: IntakeProbe) -> None:
 
 
 def test_an_unfinished_message_has_to_grow(intake: IntakeProbe) -> None:
-    assert intake.is_timed(OLDEST)
-    intake.read(OLDEST, 65536)
-    assert not intake.stalled(OLDEST)
-    intake.read(OLDEST, 65535)
-    assert intake.stalled(OLDEST)
+    assert intake.is_timed(OLDEST_CLIENT)
+    intake.read(OLDEST_CLIENT, 65536)
+    assert not intake.stalled(OLDEST_CLIENT)
+    intake.read(OLDEST_CLIENT, 65535)
+    assert intake.stalled(OLDEST_CLIENT)
 
 
 def test_whoever_is_not_read_cannot_stall(intake: IntakeProbe) -> None:
-    intake.set_live(LIVE[SPENT])
-    assert not intake.admits(LARGE_CLIENT)
-    assert not intake.stalled(LARGE_CLIENT)
+    intake.set_live(*LIVE[SPENT])
+    assert not intake.admits(NEXT_CLIENT)
+    assert not intake.stalled(NEXT_CLIENT)
     intake.set_live(0)
-    intake.resume()
-    assert not intake.stalled(LARGE_CLIENT), "wanted, but not read yet"
-    assert intake.admits(LARGE_CLIENT)
-    assert intake.stalled(LARGE_CLIENT)
+    intake.watch()
+    assert not intake.stalled(NEXT_CLIENT), "wanted, but not read yet"
+    assert intake.admits(NEXT_CLIENT)
+    assert intake.stalled(NEXT_CLIENT)
 
 
 def test_nothing_unfinished_is_not_timed(intake: IntakeProbe) -> None:
     assert not intake.is_timed(CLIENT)
-    intake.end_large(OLDEST)
-    assert not intake.is_timed(OLDEST)
+    intake.end_large(OLDEST_CLIENT)
+    assert not intake.is_timed(OLDEST_CLIENT)
 
 
-@pytest.mark.parametrize(("live", "free"), [(0, BUDGET), (7000, BUDGET), (7001, 999), (7999, 1), (8000, 0), (9000, 0)])
+@pytest.mark.parametrize(("live", "free"), [(0, BUDGET), (5000, BUDGET), (5001, 999), (5999, 1), (6000, 0), (9000, 0)])
 def test_an_outbox_may_hold_what_is_free_at_most(intake: IntakeProbe, live: int, free: int) -> None:
     intake.set_live(live)
     assert intake.outbox_bytes == free

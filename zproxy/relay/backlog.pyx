@@ -47,90 +47,162 @@ cdef int backlog_pack(
     return 0
 
 
-cdef int backlog_push(
-    Backlog* backlog, Pool* pool, Message* message, uint32_t owner, uint32_t generation
-) noexcept nogil:
-    cdef Parcel* parcel = <Parcel*>malloc(sizeof(Parcel))
+cdef void backlog_open(Backlog* backlog) noexcept nogil:
+    backlog.recovered.owner = backlog.orphans.owner = OWNER_NONE
+
+
+# ---- lanes ----
+
+# A lane has its first parcel: its turn comes after everybody else's.
+cdef void ring_enter(Backlog* backlog, Lane* lane) noexcept nogil:
+    if backlog.turn == NULL:
+        lane.before = lane.after = lane
+        backlog.turn = lane
+        return
+    lane.after = backlog.turn
+    lane.before = backlog.turn.before
+    lane.before.after = lane
+    lane.after.before = lane
+
+
+cdef void ring_leave(Backlog* backlog, Lane* lane) noexcept nogil:
+    if backlog.turn == lane:
+        backlog.turn = lane.after if lane.after != lane else NULL
+    lane.before.after = lane.after
+    lane.after.before = lane.before
+    lane.before = lane.after = NULL
+
+
+cdef bint in_ring(const Lane* lane) noexcept nogil:
+    return lane.before != NULL
+
+
+cdef void lane_append(Lane* lane, Parcel* first, Parcel* last) noexcept nogil:
+    if lane.last == NULL:
+        lane.first = first
+    else:
+        lane.last.after = first
+    lane.last = last
+
+
+cdef void backlog_orphan(Backlog* backlog, Lane* lane) noexcept nogil:
+    if lane.first == NULL:
+        return
+    ring_leave(backlog, lane)
+    lane_append(&backlog.orphans, lane.first, lane.last)
+    lane.first = lane.last = NULL
+    if not in_ring(&backlog.orphans):
+        ring_enter(backlog, &backlog.orphans)
+
+
+# ---- parcels ----
+
+cdef Parcel* parcel_take(Backlog* backlog, Pool* pool) noexcept nogil:
+    cdef Parcel* parcel = backlog.free_parcels
+    if parcel != NULL:
+        backlog.free_parcels = parcel.after
+        backlog.free_parcel_count -= 1
+    else:
+        parcel = <Parcel*>malloc(sizeof(Parcel))
+        if parcel == NULL:
+            return NULL
+    parcel.after = NULL
+    pool.live_bytes += sizeof(Parcel)
+    return parcel
+
+
+cdef void parcel_give(Backlog* backlog, Pool* pool, Parcel* parcel) noexcept nogil:
+    pool.live_bytes -= sizeof(Parcel)
+    if backlog.free_parcel_count >= FREE_PARCELS_KEPT:
+        free(parcel)
+        return
+    parcel.after = backlog.free_parcels
+    backlog.free_parcels = parcel
+    backlog.free_parcel_count += 1
+
+
+cdef int backlog_push(Backlog* backlog, Pool* pool, Lane* lane, Message* message) noexcept nogil:
+    cdef Parcel* parcel = parcel_take(backlog, pool)
     if parcel == NULL:
         return -1
-    pool.live_bytes += sizeof(Parcel)
-    parcel.after = NULL
     parcel.message = message[0]
-    parcel.owner = owner
-    parcel.generation = generation
     memset(message, 0, sizeof(Message))
-    if backlog.last == NULL:
-        backlog.first = parcel
-    else:
-        backlog.last.after = parcel
-    backlog.last = parcel
+    lane_append(lane, parcel, parcel)
+    if lane != &backlog.recovered and not in_ring(lane):
+        ring_enter(backlog, lane)
     backlog.count += 1
     backlog.bytes += parcel.message.bytes
     return 0
 
 
-cdef int backlog_pop(Backlog* backlog, Pool* pool, Parcel* parcel) noexcept nogil:
-    cdef Parcel* first = backlog.first
-    if first == NULL:
+cdef int backlog_pop(Backlog* backlog, Pool* pool, Message* message, uint32_t* owner) noexcept nogil:
+    cdef Lane* lane = &backlog.recovered if backlog.recovered.first != NULL else backlog.turn
+    cdef Parcel* parcel
+    if lane == NULL:
         return 0
-    parcel[0] = first[0]
-    parcel.after = NULL
-    backlog.first = first.after
+    parcel = lane.first
+    message[0] = parcel.message
+    owner[0] = lane.owner
+    lane.first = parcel.after
+    if lane.first == NULL:
+        lane.last = NULL
+    if lane != &backlog.recovered:
+        backlog.turn = lane.after
+        if lane.first == NULL:
+            ring_leave(backlog, lane)
+    parcel_give(backlog, pool, parcel)
     backlog.count -= 1
-    backlog.bytes -= parcel.message.bytes
-    if backlog.first == NULL:
-        backlog.last = NULL
+    backlog.bytes -= message.bytes
+    if backlog.count == 0:
         packing_drop(backlog, pool)
-    free(first)
-    pool.live_bytes -= sizeof(Parcel)
     return 1
 
 
-cdef void backlog_prepend(Backlog* backlog, Pool* pool, Backlog* older) noexcept nogil:
-    if older.first == NULL:
-        return
-    older.last.after = backlog.first
-    backlog.first = older.first
-    if backlog.last == NULL:
-        backlog.last = older.last
-    backlog.count += older.count
-    backlog.bytes += older.bytes
-    packing_drop(older, pool)
-    memset(older, 0, sizeof(Backlog))
-
-
 cdef uint64_t backlog_clear(Backlog* backlog, Pool* pool) noexcept nogil:
-    cdef Parcel parcel
+    cdef Message message
+    cdef uint32_t owner
     cdef uint64_t count = 0
-    while backlog_pop(backlog, pool, &parcel):
-        message_release(pool, &parcel.message)
+    cdef Parcel* parcel
+    while backlog_pop(backlog, pool, &message, &owner):
+        message_release(pool, &message)
         count += 1
     packing_drop(backlog, pool)
+    while backlog.free_parcels != NULL:
+        parcel = backlog.free_parcels
+        backlog.free_parcels = parcel.after
+        free(parcel)
+    backlog.free_parcel_count = 0
     return count
 
 
 cdef class BacklogProbe:
-    """A backlog by itself, with a second one in front of which it can be told to queue."""
+    """A backlog by itself, with some clients' lanes."""
 
     cdef Backlog backlog
-    cdef Backlog older
+    cdef Lane[8] lanes
     cdef Pool pool
+
+    def __cinit__(self):
+        cdef uint32_t owner
+        backlog_open(&self.backlog)
+        for owner in range(8):
+            self.lanes[owner].owner = owner
 
     def __dealloc__(self):
         self.clear()
         pool_clear(&self.pool)
 
-    def push(self, bytes head, bytes body, uint32_t owner, uint32_t generation):
-        """A request whose parts are copied together; its charge."""
+    def push(self, uint32_t owner, bytes head, bytes body):
+        """A request of one of eight clients, its parts copied together; its charge."""
         cdef Message message
         if backlog_pack(
             &self.backlog, &self.pool, <const uint8_t*><const char*>head, len(head),
             <const uint8_t*><const char*>body, len(body), &message
         ) != 0:
             raise MemoryError
-        return self._push(&self.backlog, &message, owner, generation)
+        return self._push(self._lane(owner), &message)
 
-    def push_large(self, bytes head, bytes body, uint32_t owner, uint32_t generation):
+    def push_large(self, uint32_t owner, bytes head, bytes body):
         """A request whose body lies in blocks of its own, behind a copied head; its charge."""
         cdef Message whole
         cdef Message message
@@ -141,40 +213,46 @@ cdef class BacklogProbe:
             message_release(&self.pool, &message)
             raise MemoryError
         message_join(&whole, &message)
-        return self._push(&self.backlog, &whole, owner, generation)
+        return self._push(self._lane(owner), &whole)
 
-    def push_older(self, bytes body):
-        """A request for `prepend`, of no owner."""
+    def recover(self, bytes body):
+        """A request taken back from a worker."""
         cdef Message message
         memset(&message, 0, sizeof(Message))
         if message_append(&self.pool, &message, <const uint8_t*><const char*>body, len(body)) != 0:
             raise MemoryError
-        self._push(&self.older, &message, 0, 0)
+        return self._push(&self.backlog.recovered, &message)
 
-    def prepend(self):
-        """Puts what `push_older` collected in front."""
-        backlog_prepend(&self.backlog, &self.pool, &self.older)
+    def orphan(self, uint32_t owner):
+        """The client goes."""
+        backlog_orphan(&self.backlog, self._lane(owner))
 
     def pop(self):
-        """(message, owner, generation, charge) of the oldest, or None."""
-        cdef Parcel parcel
-        if not backlog_pop(&self.backlog, &self.pool, &parcel):
+        """(message, owner or None, charge) of the next, or None."""
+        cdef Message message
+        cdef uint32_t owner
+        if not backlog_pop(&self.backlog, &self.pool, &message, &owner):
             return None
-        charge = parcel_charge(&parcel.message)
-        message = message_bytes(&parcel.message)
-        message_release(&self.pool, &parcel.message)
-        return message, parcel.owner, parcel.generation, charge
+        charge = parcel_charge(&message)
+        content = message_bytes(&message)
+        message_release(&self.pool, &message)
+        return content, None if owner == <uint32_t>OWNER_NONE else owner, charge
 
     def clear(self):
         """Drops everything; how many."""
-        return backlog_clear(&self.backlog, &self.pool) + backlog_clear(&self.older, &self.pool)
+        return backlog_clear(&self.backlog, &self.pool)
 
-    cdef object _push(self, Backlog* backlog, Message* message, uint32_t owner, uint32_t generation):
+    cdef object _push(self, Lane* lane, Message* message):
         charge = parcel_charge(message)
-        if backlog_push(backlog, &self.pool, message, owner, generation) != 0:
+        if backlog_push(&self.backlog, &self.pool, lane, message) != 0:
             message_release(&self.pool, message)
             raise MemoryError
         return charge
+
+    cdef Lane* _lane(self, uint32_t owner) except NULL:
+        if owner >= 8:
+            raise IndexError(owner)
+        return &self.lanes[owner]
 
     def __len__(self):
         return self.backlog.count

@@ -48,6 +48,7 @@ cdef struct Message:            # a chain of slices; zeroed means empty
     uint64_t bytes              # sum of the slices' lengths
 
 cdef struct Pool:               # owned by the relay
+    uint64_t limit_bytes        # of live and pooled together: beyond, a block goes back to the system; 0 = none
     Block* free_blocks[BLOCK_CLASSES]
     uint32_t free_count[BLOCK_CLASSES]
     uint32_t idle_count[BLOCK_CLASSES]    # least free_count since the last trim: what nobody needed

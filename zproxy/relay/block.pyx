@@ -107,13 +107,16 @@ cdef void block_release(Pool* pool, Block* block) noexcept nogil:
     block.refs -= 1
     if block.refs:
         return
+    pool.live_bytes -= block.capacity
+    pool.live_blocks -= 1
+    if pool.limit_bytes and pool.live_bytes + pool.pooled_bytes + block.capacity > pool.limit_bytes:
+        block_destroy(block)
+        return
     memory_poison(block.bytes, block.capacity)
     block.next = pool.free_blocks[block.block_class]
     pool.free_blocks[block.block_class] = block
     pool.free_count[block.block_class] += 1
     pool.pooled_bytes += block.capacity
-    pool.live_bytes -= block.capacity
-    pool.live_blocks -= 1
 
 
 cdef Slice* slice_take(Pool* pool, Block* block, uint32_t offset, uint32_t length, uint32_t flags) noexcept nogil:

@@ -12,6 +12,7 @@ made from it.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from zproxy.relay.address cimport ADDRESS_KEY_BYTES, ADDRESS_TEXT_BYTES
+from zproxy.relay.backlog cimport Lane
 from zproxy.relay.block cimport Pool
 from zproxy.relay.handshake cimport SocketType
 from zproxy.relay.inbox cimport Inbox
@@ -65,7 +66,8 @@ cdef struct Link:               # a place in one of the relay's lists of connect
 cdef enum ListKind:
     LIST_READ                   # may be read now
     LIST_FLUSH                  # has something to write, and the socket may take it
-    LIST_ASSEMBLY               # has an incomplete message; the oldest first
+    LIST_ASSEMBLY_FRONTEND      # clients in the middle of a large message that may be read on; the oldest first
+    LIST_ASSEMBLY_BACKEND       # workers likewise
     LIST_PAUSED                 # may be read, but is over a budget
     LIST_CLOSING                # its end was noticed; buried at the end of the turn
     LIST_COUNT
@@ -88,7 +90,8 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     int endpoint                # number of the endpoint it came by
     int connector               # index of the connector that made it; -1 = accepted
     bint may_write              # the socket took everything so far
-    bint has_hangup             # FIN seen: read until the end, then close
+    bint has_hangup             # FIN or RST seen: read until the end, then close; no new work for it
+    bint has_reset              # RST seen, or a write failed: nothing more can be written
     bint has_joined             # its handshake was finished: messages may be owed to it, or it to others
     bint can_ping               # ZMTP >= 3.1, or has sent a PING itself
     bint is_challenged          # a newcomer wants its routing id: any byte until the timer means life
@@ -100,10 +103,13 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     Link[LIST_COUNT] links
     int64_t heard_ms            # last byte received
     int64_t pinged_ms           # PING sent and nothing heard since; 0 = none
+    int64_t unacknowledged_ms   # since when TCP has had no acknowledgement it waits for; 0 = it waits for none
     uint64_t stall_mark         # bytes received when TIMER_STALL was armed
     uint64_t bytes_read
     uint64_t unheard_messages   # messages sent since its last byte: it may be too busy to answer
-    uint64_t waiting_bytes      # of its requests nobody has taken yet; charged to its budget
+    Lane lane                   # its requests nobody has taken yet …
+    uint64_t waiting_bytes      # … charged to its budget
+    uint64_t unread_bytes       # left in its outbox by the last flush; summed up in the hub
     Reason reason               # why it is being closed
     uint64_t reason_size        # bytes involved
     uint32_t refused_steps      # TIMER_REFUSED runs left before it is closed
@@ -132,6 +138,21 @@ cdef void list_remove(ConnectionList* members, Connection* connection, ListKind 
 
 cdef inline bint list_has(const Connection* connection, ListKind kind) noexcept nogil:
     return connection.links[<int>kind].is_linked
+
+
+# The list of its side's large messages.
+cdef inline ListKind assembly_list(const Connection* connection) noexcept nogil:
+    return LIST_ASSEMBLY_FRONTEND if connection.side == SIDE_FRONTEND else LIST_ASSEMBLY_BACKEND
+
+
+# Is it left unread, by our own choice? Then its silence says nothing.
+cdef inline bint connection_is_unread(const Connection* connection) noexcept nogil:
+    return connection.is_over_budget or list_has(connection, LIST_PAUSED) or list_has(connection, LIST_READ)
+
+
+# May it be given a message? Not once its end was seen, though it is not buried yet.
+cdef inline bint connection_takes(const Connection* connection) noexcept nogil:
+    return connection.state == READY and not connection.has_hangup and not list_has(connection, LIST_CLOSING)
 
 
 # Does the peer's state allow that its bytes are looked at?

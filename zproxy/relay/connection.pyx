@@ -9,6 +9,10 @@ from zproxy.relay.block cimport Pool
 from zproxy.relay.inbox cimport inbox_clear
 from zproxy.relay.outbox cimport outbox_clear
 
+cdef extern from "<sys/socket.h>" nogil:
+    enum: SHUT_RDWR
+    int shutdown(int fd, int how)
+
 # State → the states it may go to, in the enum's order. Everything may go to CLOSED.
 cdef uint32_t[<int>STATE_COUNT] TRANSITIONS = [
     1 << <int>GREETING | 1 << <int>REFUSED,                                                 # CONNECTING
@@ -57,6 +61,7 @@ cdef void connection_clear(Connection* connection, Pool* pool) noexcept nogil:
     inbox_clear(&connection.inbox, pool)
     outbox_clear(&connection.outbox, pool)
     if connection.fd >= 0:
+        shutdown(connection.fd, SHUT_RDWR)      # a process forked from ours may hold the descriptor, too
         close(connection.fd)
         connection.fd = -1
 

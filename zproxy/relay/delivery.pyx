@@ -5,10 +5,10 @@ from libc.string cimport memcpy
 
 from zproxy.relay.block cimport SLICE_CONTINUES, Message, message_append, message_release
 from zproxy.relay.connection cimport (
-    LIST_FLUSH, LIST_READ, LINGER, REASON_RESET, REJECTED, TIMER_ACKNOWLEDGE, TIMER_HEARTBEAT, TIMER_REFUSED,
-    Connection, list_append, list_remove
+    LIST_FLUSH, LIST_READ, LINGER, REJECTED, TIMER_ACKNOWLEDGE, TIMER_HEARTBEAT, TIMER_REFUSED, Connection, list_append,
+    list_remove
 )
-from zproxy.relay.hub cimport Hub, hub_arm, hub_disarm, hub_doom, hub_enter
+from zproxy.relay.hub cimport Hub, hub_arm, hub_broken, hub_disarm, hub_enter, hub_weigh_outbox
 from zproxy.relay.outbox cimport (
     FLUSH_AGAIN, FLUSH_BLOCKED, FLUSH_FAILED, FlushCode, outbox_flush, outbox_link, outbox_room
 )
@@ -54,9 +54,10 @@ cdef void connection_flush(Hub* hub, Connection* connection) noexcept nogil:
     cdef FlushCode code = outbox_flush(&connection.outbox, &hub.pool, connection.fd)
     if connection.timers[<int>TIMER_ACKNOWLEDGE].due_ms == 0:
         hub_arm(hub, connection, TIMER_ACKNOWLEDGE)
+    hub_weigh_outbox(hub, connection, connection.outbox.bytes)
     list_remove(&hub.lists[<int>LIST_FLUSH], connection, LIST_FLUSH)
     if code == FLUSH_FAILED:
-        hub_doom(hub, connection, REASON_RESET, 0)
+        hub_broken(hub, connection)
     elif code == FLUSH_BLOCKED:
         connection.may_write = False
     elif code == FLUSH_AGAIN:

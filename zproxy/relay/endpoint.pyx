@@ -61,10 +61,10 @@ cdef bint address_is_full(const Hub* hub, const Connection* newcomer) noexcept n
 
 # Stops or resumes listening, without closing.
 cdef void listener_arm(Hub* hub, Listener* listener, bint is_armed) noexcept nogil:
+    listener.rearm_ms = 0
     if listener.is_armed == is_armed:
         return
     listener.is_armed = is_armed
-    listener.rearm_ms = 0
     if is_armed:
         poller_add(&hub.poller, listener.fd, listener.tag, True)
     else:
@@ -239,12 +239,12 @@ cdef void listeners_close(Endpoints* endpoints) noexcept nogil:
         if endpoints.listeners[index].fd >= 0:
             close(endpoints.listeners[index].fd)
         endpoints.listeners[index].fd = -1
-        endpoints.listeners[index].is_armed = False
-        endpoints.listeners[index].rearm_ms = 0
 
 
 cdef void endpoints_stop(Hub* hub, Endpoints* endpoints) noexcept nogil:
     cdef int index
+    for index in range(endpoints.listener_count):
+        listener_arm(hub, &endpoints.listeners[index], False)
     listeners_close(endpoints)
     for index in range(endpoints.connector_count):
         endpoints.connectors[index].due_ms = 0

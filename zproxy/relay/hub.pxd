@@ -51,6 +51,8 @@ cdef struct Hub:                # owned by the relay
     bint is_draining            # clients are read no more
     int64_t now_ms              # of this turn
     uint32_t over_budget_count  # connections paused for their own waiting requests
+    int paused_level            # highest level of memory at which one was paused
+    uint64_t[2] unread_bytes    # by Side: what its peers have left in their outboxes
     uint64_t random_state
 
 cdef int hub_open(Hub* hub) noexcept nogil
@@ -65,6 +67,9 @@ cdef void hub_enter(Hub* hub, Connection* connection, ConnectionState state) noe
 
 # Its end was noticed, for `reason`; nothing of it is used from here on but its bookkeeping.
 cdef void hub_doom(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil
+
+# Its socket takes no more: what it has sent is still read, if it is read at all; then it ends.
+cdef void hub_broken(Hub* hub, Connection* connection) noexcept nogil
 
 # Last step of a burial: out of the table, memory returned.
 cdef void hub_release(Hub* hub, Connection* connection) noexcept nogil
@@ -107,6 +112,12 @@ cdef inline void hub_arm(Hub* hub, Connection* connection, TimerKind kind) noexc
 
 cdef inline void hub_disarm(Hub* hub, Connection* connection, TimerKind kind) noexcept nogil:
     timer_disarm(&hub.timers[<int>kind], &connection.timers[<int>kind])
+
+
+# After a flush or a burial: what its peer leaves unread.
+cdef inline void hub_weigh_outbox(Hub* hub, Connection* connection, uint64_t bytes) noexcept nogil:
+    hub.unread_bytes[<int>connection.side] += bytes - connection.unread_bytes
+    connection.unread_bytes = bytes
 
 
 # Its outbox has something; it is written at the end of the turn, if the socket takes anything.

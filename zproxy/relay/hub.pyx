@@ -6,11 +6,12 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
-from zproxy.counters cimport CONNECTIONS_CLOSED, EVENTS_LOST, counter_add
+from zproxy.counters cimport CLOSED_NO_MEMORY, CONNECTIONS_CLOSED, EVENTS_LOST, counter_add
 from zproxy.relay.block cimport pool_clear
 from zproxy.relay.connection cimport (
-    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, REASON_NONE, TIMER_COUNT, Connection, ConnectionState, ListKind,
-    Reason, Side, connection_clear, connection_enter, list_append, list_has, list_remove
+    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, LIST_PAUSED, LIST_READ, REASON_NO_MEMORY, REASON_NONE, REASON_RESET,
+    TIMER_COUNT, Connection, ConnectionState, ListKind, Reason, Side, connection_clear, connection_enter,
+    connection_is_read, list_append, list_has, list_remove
 )
 from zproxy.relay.inbox cimport READ_BUFFER_BYTES
 from zproxy.relay.mailbox cimport Event, EventKind, mailbox_put
@@ -120,6 +121,7 @@ cdef Connection* hub_admit(Hub* hub, int fd, Side side, int endpoint, int connec
     connection.state = CONNECTING
     connection.heard_ms = hub.now_ms
     connection.inbox.max_message_bytes = hub.settings.max_message_bytes
+    connection.lane.owner = slot
     for kind in range(TIMER_COUNT):
         connection.timers[kind].slot = slot
     if poller_add(&hub.poller, fd, <uint64_t>connection.generation << 32 | slot, False) != 0:
@@ -140,7 +142,18 @@ cdef void hub_doom(Hub* hub, Connection* connection, Reason reason, uint64_t siz
     if connection.reason == REASON_NONE:
         connection.reason = reason
         connection.reason_size = size
+    if reason == REASON_NO_MEMORY:
+        counter_add(&hub.counters, CLOSED_NO_MEMORY, 1)
     list_append(&hub.lists[<int>LIST_CLOSING], connection, LIST_CLOSING)
+
+
+cdef void hub_broken(Hub* hub, Connection* connection) noexcept nogil:
+    connection.has_hangup = connection.has_reset = True
+    connection.may_write = False
+    if not connection_is_read(connection) or connection.is_over_budget or list_has(connection, LIST_PAUSED):
+        hub_doom(hub, connection, REASON_RESET, 0)
+        return
+    list_append(&hub.lists[<int>LIST_READ], connection, LIST_READ)
 
 
 cdef void hub_release(Hub* hub, Connection* connection) noexcept nogil:
@@ -151,6 +164,7 @@ cdef void hub_release(Hub* hub, Connection* connection) noexcept nogil:
         timer_disarm(&hub.timers[kind], &connection.timers[kind])
     if connection.is_over_budget:
         hub.over_budget_count -= 1
+    hub_weigh_outbox(hub, connection, 0)
     hub_enter(hub, connection, CLOSED)
     connection_clear(connection, &hub.pool)
     counter_add(&hub.counters, CONNECTIONS_CLOSED, 1)

@@ -5,7 +5,7 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memset
 
 from zproxy.relay.block cimport (
     BLOCK_SMALL, SMALL_BYTES, Pool, block_release, block_take, message_append, message_bytes, message_grow,
@@ -88,9 +88,11 @@ cdef bint assembly_open_frame(Inbox* inbox, Pool* pool, const Frame* frame) noex
     return inbox_move(inbox, pool, frame.header_bytes)
 
 
-cdef ItemKind command_take(Inbox* inbox, Item* item, const Frame* frame, size_t offset) noexcept nogil:
-    item.bytes = inbox.at + offset + frame.header_bytes
+# The whole command that the window begins with.
+cdef ItemKind command_take(Inbox* inbox, Item* item, const Frame* frame) noexcept nogil:
+    item.bytes = inbox.at + frame.header_bytes
     item.count = frame.body_bytes
+    inbox.at += frame.header_bytes + frame.body_bytes
     return ITEM_COMMAND
 
 
@@ -127,13 +129,11 @@ cdef ItemKind assembly_next(Inbox* inbox, Pool* pool, Item* item) noexcept nogil
             continue
         if frame.header_bytes + frame.body_bytes > count:
             return inbox_keep(inbox, pool)
-        command_take(inbox, item, &frame, 0)
-        inbox.at += frame.header_bytes + frame.body_bytes
-        return ITEM_COMMAND
+        return command_take(inbox, item, &frame)
 
 
-# An unfinished message outgrew the stash: what is here of it moves to an assembly.
-cdef ItemKind assembly_begin(Inbox* inbox, Pool* pool, Item* item, const Frame* frame) noexcept nogil:
+# An unfinished message outgrew the stash, or is interrupted: what is here of it moves to an assembly.
+cdef ItemKind assembly_begin(Inbox* inbox, Pool* pool, Item* item) noexcept nogil:
     inbox.is_assembling = True
     inbox.has_more = True       # of the frames walked so far; the one cut off is opened by assembly_next
     inbox.body_left = 0
@@ -149,10 +149,6 @@ cdef ItemKind inbox_next(Inbox* inbox, Pool* pool, Item* item) noexcept nogil:
     cdef size_t count
     if inbox.is_assembling:
         return assembly_next(inbox, pool, item)
-    if inbox.gap:
-        memmove(inbox.at + inbox.gap, inbox.at, inbox.scanned)
-        inbox.at += inbox.gap
-        inbox.gap = 0
     count = inbox.end - inbox.at
     code = message_scan(inbox.at, count, inbox.max_message_bytes, &inbox.scanned, &frame)
     if code == SCAN_MESSAGE:
@@ -163,11 +159,10 @@ cdef ItemKind inbox_next(Inbox* inbox, Pool* pool, Item* item) noexcept nogil:
         return ITEM_MESSAGE
     if code == SCAN_NEED:
         if inbox.scanned + frame.header_bytes + frame.body_bytes > SMALL_BYTES or count > SMALL_BYTES:
-            return assembly_begin(inbox, pool, item, &frame)
+            return assembly_begin(inbox, pool, item)
         return inbox_keep(inbox, pool)
     if code == SCAN_COMMAND:
-        inbox.gap = frame.header_bytes + <size_t>frame.body_bytes
-        return command_take(inbox, item, &frame, inbox.scanned)
+        return command_take(inbox, item, &frame) if inbox.scanned == 0 else assembly_begin(inbox, pool, item)
     if code == SCAN_TOO_LARGE:
         return too_large(item, &frame, inbox.scanned)
     return ITEM_MALFORMED

@@ -4,11 +4,13 @@ Memory in use (`pool.live_bytes`) against --memory decides in levels, so that on
 another:
 
     0 ── 3/4 ──  everybody is read
-      ── 7/8 ──  connections in the middle of a large message are not, except the oldest such message
-      ──  1  ──  no client is read (beside that one): the rest belongs to replies, whose delivery frees memory
-      ── over ─  only the oldest unfinished message is read on
+      ── 7/8 ──  nobody in the middle of a large message, but for the oldest such message of each side
+      ──  1  ──  no client, but for that message, as long as all the rest stays below 7/8
+      ── over ─  workers still, as long as what clients leave unread stays below 1/8: a worker that answers before
+                 it reads on can always be rid of its answer
 
-A relay that drains reads no client. A paused connection is simply not read: TCP tells its peer.
+So memory exceeds its limit by one message of each side at most. A client over its own budget of waiting requests is
+not read, nor is any client while the relay drains. Nobody is told: TCP tells a peer that it is not read.
 """
 
 from libc.stdint cimport uint64_t
@@ -21,16 +23,17 @@ cdef enum:
 
 cdef int intake_level(const Hub* hub) noexcept nogil
 
-# May it be read? Otherwise it is paused, and comes back by intake_resume or intake_refund.
-cdef bint intake_admits(Hub* hub, Connection* connection, int level) noexcept nogil
+# May it be read? Otherwise it is paused, and comes back by intake_watch or intake_refund.
+cdef bint intake_admits(Hub* hub, Connection* connection) noexcept nogil
 
-# The level fell: everybody who was paused by it is asked again.
-cdef void intake_resume(Hub* hub) noexcept nogil
+# Once a turn: whoever may be read again by now is.
+cdef void intake_watch(Hub* hub) noexcept nogil
 
 # A request of this connection left the backlog.
 cdef void intake_refund(Hub* hub, Connection* connection, uint64_t count) noexcept nogil
 
-# After a read: is something unfinished, since when? `has_finished`: a whole message was among it.
+# After a read: is something unfinished, since when? `has_finished`: a whole message was among it; a command is no
+# progress of the message it interrupts.
 cdef void intake_settle(Hub* hub, Connection* connection, bint has_finished) noexcept nogil
 
 # Its large message is complete or given up: the next oldest may go on.
@@ -39,10 +42,11 @@ cdef void intake_assembled(Hub* hub, Connection* connection) noexcept nogil
 # TIMER_STALL is due. Not the peer's fault if we did not read it.
 cdef void intake_stalled(Hub* hub, Connection* connection) noexcept nogil
 
-# What one connection's outbox may hold now: its budget, but never more than what is free in all, so that any number
-# of slow readers leaves room for the others (the dynamic threshold of Choudhury and Hahne, 1998).
+# What one connection's outbox may hold now: its budget, but never more than what is free below the first level, so that
+# any number of slow readers leaves room for the others (the dynamic threshold of Choudhury and Hahne, 1998).
 cdef inline uint64_t outbox_budget(const Hub* hub) noexcept nogil:
+    cdef uint64_t limit = hub.settings.memory_bytes - hub.settings.memory_bytes // 4
     cdef uint64_t free_bytes = 0
-    if hub.pool.live_bytes < hub.settings.memory_bytes:
-        free_bytes = hub.settings.memory_bytes - hub.pool.live_bytes
+    if hub.pool.live_bytes < limit:
+        free_bytes = limit - hub.pool.live_bytes
     return min(hub.settings.connection_bytes, free_bytes)

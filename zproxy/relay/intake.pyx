@@ -5,11 +5,12 @@ from libc.stdlib cimport calloc, free
 
 from zproxy.counters cimport CLOSED_STALLED, counter_add
 from zproxy.relay.connection cimport (
-    HANDSHAKE, LIST_ASSEMBLY, LIST_CLOSING, LIST_PAUSED, LIST_READ, READY, REASON_STALLED, SIDE_BACKEND, SIDE_FRONTEND,
-    TIMER_STALL, Connection, list_append, list_has, list_remove
+    HANDSHAKE, LIST_ASSEMBLY_BACKEND, LIST_ASSEMBLY_FRONTEND, LIST_CLOSING, LIST_PAUSED, LIST_READ, READY,
+    REASON_STALLED, SIDE_BACKEND, SIDE_FRONTEND, TIMER_STALL, Connection, ListKind, assembly_list, connection_is_unread,
+    list_append, list_has, list_remove
 )
 from zproxy.relay.hub cimport Hub, hub_arm, hub_disarm, hub_doom
-from zproxy.relay.inbox cimport inbox_pending
+from zproxy.relay.inbox cimport inbox_held, inbox_pending
 
 cdef enum:
     LEVEL_FREE
@@ -25,41 +26,33 @@ cdef int intake_level(const Hub* hub) noexcept nogil:
         return LEVEL_FREE
     if live < limit - limit // 8:
         return LEVEL_NO_LARGE
-    return LEVEL_NO_CLIENT if live < limit else LEVEL_SPENT
+    if live < limit or hub.unread_bytes[<int>SIDE_FRONTEND] < limit // 8:
+        return LEVEL_NO_CLIENT
+    return LEVEL_SPENT
 
 
 cdef bint is_over_own_budget(const Hub* hub, const Connection* connection) noexcept nogil:
     return connection.waiting_bytes >= hub.settings.connection_bytes
 
 
+cdef bint is_oldest(const Hub* hub, const Connection* connection) noexcept nogil:
+    return connection == hub.lists[<int>assembly_list(connection)].first
+
+
+# All but its own message stays below the level at which no client is read.
+cdef bint rest_is_low(const Hub* hub, const Connection* connection) noexcept nogil:
+    cdef uint64_t limit = hub.settings.memory_bytes
+    return hub.pool.live_bytes - inbox_held(&connection.inbox) < limit - limit // 8
+
+
 cdef bint level_admits(const Hub* hub, const Connection* connection, int level) noexcept nogil:
-    if connection.state != READY:
-        return True
     if hub.is_draining and connection.side == SIDE_FRONTEND:
         return False
     if level == LEVEL_FREE:
         return True
-    if connection == hub.lists[<int>LIST_ASSEMBLY].first:
-        return True
-    if connection.inbox.is_assembling or level == LEVEL_SPENT:
-        return False
-    return level == LEVEL_NO_LARGE or connection.side != SIDE_FRONTEND
-
-
-cdef void over_budget_set(Hub* hub, Connection* connection, bint is_over) noexcept nogil:
-    if connection.is_over_budget != is_over:
-        connection.is_over_budget = is_over
-        hub.over_budget_count += 1 if is_over else -1
-
-
-cdef bint intake_admits(Hub* hub, Connection* connection, int level) noexcept nogil:
-    if is_over_own_budget(hub, connection):
-        over_budget_set(hub, connection, True)  # intake_refund brings it back
-        return False
-    if level_admits(hub, connection, level):
-        return True
-    list_append(&hub.lists[<int>LIST_PAUSED], connection, LIST_PAUSED)
-    return False
+    if connection.side == SIDE_FRONTEND and level >= LEVEL_NO_CLIENT:
+        return is_oldest(hub, connection) and rest_is_low(hub, connection)
+    return level != LEVEL_SPENT and (not connection.inbox.is_assembling or is_oldest(hub, connection))
 
 
 cdef void unpause(Hub* hub, Connection* connection) noexcept nogil:
@@ -67,41 +60,84 @@ cdef void unpause(Hub* hub, Connection* connection) noexcept nogil:
     list_append(&hub.lists[<int>LIST_READ], connection, LIST_READ)
 
 
-cdef void intake_resume(Hub* hub) noexcept nogil:
-    while hub.lists[<int>LIST_PAUSED].first != NULL:
-        unpause(hub, hub.lists[<int>LIST_PAUSED].first)
+# The oldest large message of a side goes on, if it may.
+cdef void oldest_wake(Hub* hub, ListKind assembly, int level) noexcept nogil:
+    cdef Connection* oldest = hub.lists[<int>assembly].first
+    if oldest != NULL and list_has(oldest, LIST_PAUSED) and level_admits(hub, oldest, level):
+        unpause(hub, oldest)
+
+
+# Over its budget, a client's unfinished message does not hold up the other large ones.
+cdef void over_budget_begin(Hub* hub, Connection* connection) noexcept nogil:
+    if connection.is_over_budget:
+        return
+    connection.is_over_budget = True
+    hub.over_budget_count += 1
+    intake_assembled(hub, connection)
+
+
+cdef bint intake_admits(Hub* hub, Connection* connection) noexcept nogil:
+    cdef int level
+    if connection.state != READY:
+        return True
+    if is_over_own_budget(hub, connection):
+        over_budget_begin(hub, connection)      # intake_refund brings it back
+        return False
+    level = intake_level(hub)
+    if level_admits(hub, connection, level):
+        return True
+    hub.paused_level = max(hub.paused_level, level)
+    list_append(&hub.lists[<int>LIST_PAUSED], connection, LIST_PAUSED)
+    return False
+
+
+cdef void intake_watch(Hub* hub) noexcept nogil:
+    cdef int level
+    if hub.lists[<int>LIST_PAUSED].first == NULL:
+        return
+    level = intake_level(hub)
+    if level < hub.paused_level:
+        hub.paused_level = LEVEL_FREE
+        while hub.lists[<int>LIST_PAUSED].first != NULL:
+            unpause(hub, hub.lists[<int>LIST_PAUSED].first)
+        return
+    oldest_wake(hub, LIST_ASSEMBLY_FRONTEND, level)
+    oldest_wake(hub, LIST_ASSEMBLY_BACKEND, level)
 
 
 cdef void intake_refund(Hub* hub, Connection* connection, uint64_t count) noexcept nogil:
     connection.waiting_bytes -= count
     # Half a budget of hysteresis: a client at its limit is woken for many messages, not for each.
-    if connection.is_over_budget and connection.waiting_bytes * 2 <= hub.settings.connection_bytes:
-        over_budget_set(hub, connection, False)
-        list_append(&hub.lists[<int>LIST_READ], connection, LIST_READ)
+    if not connection.is_over_budget or connection.waiting_bytes * 2 > hub.settings.connection_bytes:
+        return
+    connection.is_over_budget = False
+    hub.over_budget_count -= 1
+    if connection.inbox.is_assembling:
+        list_append(&hub.lists[<int>LIST_ASSEMBLY_FRONTEND], connection, LIST_ASSEMBLY_FRONTEND)
+    list_append(&hub.lists[<int>LIST_READ], connection, LIST_READ)
 
 
 cdef void intake_assembled(Hub* hub, Connection* connection) noexcept nogil:
-    cdef Connection* oldest
-    list_remove(&hub.lists[<int>LIST_ASSEMBLY], connection, LIST_ASSEMBLY)
-    oldest = hub.lists[<int>LIST_ASSEMBLY].first
-    if oldest != NULL and list_has(oldest, LIST_PAUSED):
-        unpause(hub, oldest)
+    cdef ListKind assembly = assembly_list(connection)
+    list_remove(&hub.lists[<int>assembly], connection, assembly)
+    if hub.lists[<int>LIST_PAUSED].first != NULL:
+        oldest_wake(hub, assembly, intake_level(hub))
 
 
 cdef void intake_settle(Hub* hub, Connection* connection, bint has_finished) noexcept nogil:
     if connection.inbox.is_assembling:
-        list_append(&hub.lists[<int>LIST_ASSEMBLY], connection, LIST_ASSEMBLY)
+        list_append(&hub.lists[<int>assembly_list(connection)], connection, assembly_list(connection))
     if inbox_pending(&connection.inbox) == 0:
         hub_disarm(hub, connection, TIMER_STALL)
-    elif has_finished or connection.timers[<int>TIMER_STALL].due_ms == 0:
+        return
+    if hub.settings.stall_ms and (has_finished or connection.timers[<int>TIMER_STALL].due_ms == 0):
         connection.stall_mark = connection.bytes_read
         hub_arm(hub, connection, TIMER_STALL)
 
 
 cdef void intake_stalled(Hub* hub, Connection* connection) noexcept nogil:
-    cdef bint is_ours = connection.is_over_budget or list_has(connection, LIST_PAUSED)
-    is_ours = is_ours or list_has(connection, LIST_READ)
-    if is_ours or connection.bytes_read - connection.stall_mark >= STALL_PROGRESS_BYTES:
+    cdef uint64_t progress = connection.bytes_read - connection.stall_mark
+    if connection_is_unread(connection) or progress >= STALL_PROGRESS_BYTES:
         connection.stall_mark = connection.bytes_read
         hub_arm(hub, connection, TIMER_STALL)
         return
@@ -120,7 +156,7 @@ cdef class IntakeProbe:
         cdef uint32_t slot
         self.hub.settings.memory_bytes = memory_bytes
         self.hub.settings.connection_bytes = connection_bytes
-        self.hub.timers[<int>TIMER_STALL].delay_ms = 1
+        self.hub.settings.stall_ms = self.hub.timers[<int>TIMER_STALL].delay_ms = 1
         self.count = count
         self.connections = <Connection*>calloc(count, sizeof(Connection))
         if self.connections == NULL:
@@ -131,9 +167,10 @@ cdef class IntakeProbe:
     def __dealloc__(self):
         free(self.connections)
 
-    def set_live(self, uint64_t live_bytes):
-        """Memory in use is so much now; its level."""
+    def set_live(self, uint64_t live_bytes, uint64_t unread_bytes=0):
+        """Memory in use is so much now, and of it what clients leave unread; the level."""
         self.hub.pool.live_bytes = live_bytes
+        self.hub.unread_bytes[<int>SIDE_FRONTEND] = unread_bytes
         return intake_level(&self.hub)
 
     def become(self, uint32_t slot, *, bint is_frontend=True, bint is_ready=True):
@@ -141,10 +178,10 @@ cdef class IntakeProbe:
         self._at(slot).side = SIDE_FRONTEND if is_frontend else SIDE_BACKEND
         self._at(slot).state = READY if is_ready else HANDSHAKE
 
-    def begin_large(self, uint32_t slot):
-        """A read left it in the middle of a large message."""
+    def begin_large(self, uint32_t slot, uint64_t count=1):
+        """A read left it in the middle of a large message, of which so much has come."""
         self._at(slot).inbox.is_assembling = True
-        self._at(slot).inbox.assembly.bytes = 1
+        self._at(slot).inbox.assembly.bytes = count
         intake_settle(&self.hub, self._at(slot), False)
 
     def end_large(self, uint32_t slot):
@@ -157,11 +194,11 @@ cdef class IntakeProbe:
     def admits(self, uint32_t slot):
         """May it be read at the present level?"""
         list_remove(&self.hub.lists[<int>LIST_READ], self._at(slot), LIST_READ)
-        return intake_admits(&self.hub, self._at(slot), intake_level(&self.hub))
+        return intake_admits(&self.hub, self._at(slot))
 
-    def resume(self):
-        """The level fell."""
-        intake_resume(&self.hub)
+    def watch(self):
+        """A turn ends."""
+        intake_watch(&self.hub)
 
     def charge(self, uint32_t slot, uint64_t count):
         """A request of its waits."""

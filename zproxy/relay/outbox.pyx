@@ -10,9 +10,7 @@ from zproxy.relay.block cimport (
 )
 from zproxy.relay.handshake cimport GREETING_BYTES
 from zproxy.relay.inbox cimport iovec
-from zproxy.relay.zmtp cimport (
-    SCAN_COMMAND, SCAN_MALFORMED, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode, message_scan
-)
+from zproxy.relay.zmtp cimport SCAN_COMMAND, SCAN_MALFORMED, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode, message_scan
 
 cdef extern from "<sys/socket.h>" nogil:
     int MSG_NOSIGNAL

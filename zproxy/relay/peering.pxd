@@ -34,13 +34,13 @@ cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil
 # A command came, in whatever state.
 cdef Verdict peering_command(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil
 
-# The name's former holder is gone: the newcomer that waited longest has it, if one waits. NULL: none.
+# The name's former holder is gone: the newcomer that waited longest has it, the others are refused. NULL: none waits.
 cdef Connection* peering_inherit(Hub* hub, const Connection* holder) noexcept nogil
 
 # The holder showed life: those who wait for its name are refused.
 cdef void peering_holder_lives(Hub* hub, Connection* holder) noexcept nogil
 
-# TIMER_CHALLENGE is due: the holder was silent and is fenced, or cannot be asked and keeps its name.
+# TIMER_CHALLENGE is due: the holder was silent or hung up and is fenced, or cannot be asked and keeps its name.
 cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil
 
 # TIMER_HEARTBEAT is due: PING, wait on, or doom.

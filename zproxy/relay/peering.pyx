@@ -13,7 +13,7 @@ from zproxy.relay.connection cimport (
     REASON_MECHANISM, REASON_NAME_IN_USE, REASON_NO_MEMORY, REASON_NONE, REASON_PEER_ERROR, REASON_ROUTING_ID,
     REASON_SOCKET_TYPE, REASON_TOO_LARGE, REASON_UNACKNOWLEDGED, REASON_VERSION, REFUSED, REJECTED, SIDE_BACKEND,
     SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_CHALLENGE, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL,
-    WAITING, Connection, Reason, list_append, list_remove
+    WAITING, Connection, Reason, connection_is_unread, list_append, list_remove
 )
 from zproxy.relay.handshake cimport (
     GREETING_BYTES, GREETING_GARBAGE, GREETING_MECHANISM, GREETING_NEED, GREETING_VERSION, HANDSHAKE_REPLY_MAX,
@@ -28,8 +28,8 @@ from zproxy.relay.intake cimport outbox_budget
 from zproxy.relay.mailbox cimport EVENT_CONNECTED, EVENT_REFUSED
 from zproxy.relay.outbox cimport outbox_room
 from zproxy.relay.routes cimport ROUTE_NONE, routes_add, routes_find
-from zproxy.relay.tcp cimport tcp_is_dead
-from zproxy.relay.timer cimport Timer
+from zproxy.relay.tcp cimport TCP_AWAITS, TCP_DEAD, Acknowledgement, tcp_judge
+from zproxy.relay.timer cimport Timer, timer_arm_first
 from zproxy.relay.zmtp cimport FRAME_MORE, command_is, short_frame_write
 
 
@@ -108,13 +108,13 @@ cdef void peering_reject(Hub* hub, Connection* connection, Reason reason, uint64
     cdef uint8_t[HANDSHAKE_REPLY_MAX] frame
     cdef size_t count
     if reason == REASON_TOO_LARGE:
-        count = error_write(frame, b"message above the limit", 23)
+        count = error_write(frame, b"too_large", 9)
     elif reason == REASON_SOCKET_TYPE:
-        count = error_write(frame, b"socket type does not fit", 24)
+        count = error_write(frame, b"socket_type", 11)
     elif reason == REASON_MECHANISM:
-        count = error_write(frame, b"security mechanism not offered here", 35)
+        count = error_write(frame, b"mechanism", 9)
     elif reason == REASON_ROUTING_ID:
-        count = error_write(frame, b"routing id begins with a zero byte", 34)
+        count = error_write(frame, b"routing_id", 10)
     else:
         count = error_write(frame, b"malformed", 9)
     refusal_begin(hub, connection, reason, size)
@@ -147,8 +147,11 @@ cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil:
     cdef GreetingCode code = greeting_read(bytes, count)
     if code == GREETING_NEED:
         return PEER_GOES_ON
-    if code == GREETING_GARBAGE or code == GREETING_VERSION:
-        peering_abandon(hub, connection, REASON_VERSION if code == GREETING_VERSION else REASON_MALFORMED, 0)
+    if code == GREETING_GARBAGE:
+        peering_abandon(hub, connection, REASON_MALFORMED, 0)
+        return PEER_IS_OVER
+    if code == GREETING_VERSION:
+        peering_refuse(hub, connection, REASON_VERSION)     # an old libzmq, which would try again at once
         return PEER_IS_OVER
     if code == GREETING_MECHANISM:
         peering_reject(hub, connection, REASON_MECHANISM, 0)
@@ -258,10 +261,14 @@ cdef Connection* newcomer_first(Hub* hub, const Connection* holder) noexcept nog
 
 cdef Connection* peering_inherit(Hub* hub, const Connection* holder) noexcept nogil:
     cdef Connection* newcomer = newcomer_first(hub, holder)
-    if newcomer == NULL or peer_admit(hub, newcomer) != PEER_IS_READY:
-        return NULL
-    list_append(&hub.lists[<int>LIST_READ], newcomer, LIST_READ)
-    return newcomer
+    while newcomer != NULL:
+        hub_disarm(hub, newcomer, TIMER_CHALLENGE)
+        if peer_admit(hub, newcomer) == PEER_IS_READY:
+            list_append(&hub.lists[<int>LIST_READ], newcomer, LIST_READ)
+            peering_holder_lives(hub, newcomer)     # the others who waited find a holder that has just come
+            return newcomer
+        newcomer = newcomer_first(hub, holder)
+    return NULL
 
 
 cdef void peering_holder_lives(Hub* hub, Connection* holder) noexcept nogil:
@@ -272,18 +279,19 @@ cdef void peering_holder_lives(Hub* hub, Connection* holder) noexcept nogil:
         newcomer = newcomer_first(hub, holder)
 
 
-cdef bint may_be_busy(const Connection* connection) noexcept nogil:
-    return connection.outbox.bytes != 0 or connection.unheard_messages > UNHEARD_MESSAGES_MAX
+# Its silence may have other causes than its end: it is busy, or we do not read it.
+cdef bint may_be_silent(const Connection* connection) noexcept nogil:
+    if connection.outbox.bytes != 0 or connection.unheard_messages > UNHEARD_MESSAGES_MAX:
+        return True
+    return connection_is_unread(connection)
 
 
 cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil:
     cdef uint32_t slot = routes_find(&hub.routes, newcomer.routing_id, newcomer.routing_id_bytes)
-    cdef Connection* holder
-    hub_arm(hub, newcomer, TIMER_CHALLENGE)     # until the holder is buried, or the newcomer refused
-    if slot == <uint32_t>ROUTE_NONE:
-        return
-    holder = hub.table[slot]
-    if holder.can_ping and not may_be_busy(holder):
+    cdef Connection* holder = hub.table[slot]   # there is one: when it goes, peering_inherit empties the queue
+    # Still the first in line, until the holder is buried or the newcomer refused.
+    timer_arm_first(&hub.timers[<int>TIMER_CHALLENGE], &newcomer.timers[<int>TIMER_CHALLENGE], hub.now_ms)
+    if holder.has_hangup or (holder.can_ping and not may_be_silent(holder)):
         counter_add(&hub.counters, CLOSED_FENCED, 1)
         hub_doom(hub, holder, REASON_FENCED, 0)
         return
@@ -293,7 +301,11 @@ cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil:
 cdef void peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil:
     cdef int64_t silence_ms = hub.now_ms - connection.heard_ms
     hub_arm(hub, connection, TIMER_HEARTBEAT)
-    if silence_ms < hub.settings.heartbeat_ms or may_be_busy(connection):
+    if connection_is_unread(connection):
+        connection.heard_ms = hub.now_ms        # nothing is known of this time: it counts from when it is read again
+        connection.pinged_ms = 0
+        return
+    if silence_ms < hub.settings.heartbeat_ms or may_be_silent(connection):
         return
     if connection.pinged_ms and silence_ms >= HEARTBEATS_MISSED_MAX * hub.settings.heartbeat_ms:
         counter_add(&hub.counters, CLOSED_HEARTBEAT, 1)
@@ -303,12 +315,12 @@ cdef void peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil:
 
 
 cdef void peering_acknowledge(Hub* hub, Connection* connection) noexcept nogil:
-    cdef bint is_settled = True
-    if tcp_is_dead(connection.fd, &is_settled):
+    cdef Acknowledgement judged = tcp_judge(connection.fd, hub.now_ms, &connection.unacknowledged_ms)
+    if judged == TCP_DEAD:
         counter_add(&hub.counters, CLOSED_UNACKNOWLEDGED, 1)
         hub_doom(hub, connection, REASON_UNACKNOWLEDGED, connection.outbox.bytes)
         return
-    if connection.outbox.bytes or not is_settled:
+    if judged == TCP_AWAITS or connection.outbox.bytes:
         hub_arm(hub, connection, TIMER_ACKNOWLEDGE)
 
 

@@ -1,6 +1,6 @@
 """TCP: the options of our connections, and their acknowledgements; see tcp.pxd for the contract."""
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: SOL_SOCKET
@@ -27,7 +27,8 @@ cdef enum:
     KEEPALIVE_IDLE_S = 60
     KEEPALIVE_EVERY_S = 10
     KEEPALIVE_PROBES = 3
-    PROBES_UNANSWERED = 2               # one may just be on its way
+    TCP_RTO_MAX_MS = 44                 # of <linux/tcp.h>, younger than many a libc's headers
+    RETRANSMIT_MAX_MS = 10000
 
 
 cdef void option_set(int fd, int level, int option, int value) noexcept nogil:
@@ -40,15 +41,18 @@ cdef void tcp_tune(int fd) noexcept nogil:
     option_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
     option_set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_EVERY_S)
     option_set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES)
+    option_set(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, RETRANSMIT_MAX_MS)
 
 
-cdef bint tcp_is_dead(int fd, bint* is_settled) noexcept nogil:
+cdef Acknowledgement tcp_judge(int fd, int64_t now_ms, int64_t* since_ms) noexcept nogil:
     cdef tcp_info report
     cdef socklen_t count = sizeof(tcp_info)
-    is_settled[0] = True
-    if getsockopt(fd, IPPROTO_TCP, TCP_INFO, &report, &count) != 0:
-        return False
-    is_settled[0] = report.tcpi_unacked == 0 and report.tcpi_probes == 0
-    if report.tcpi_unacked == 0 and report.tcpi_probes < PROBES_UNANSWERED:
-        return False
-    return report.tcpi_last_ack_recv >= <uint32_t>UNACKNOWLEDGED_MS
+    if getsockopt(fd, IPPROTO_TCP, TCP_INFO, &report, &count) != 0 or (
+        report.tcpi_unacked == 0 and report.tcpi_probes == 0
+    ):
+        since_ms[0] = 0
+        return TCP_SETTLED
+    if since_ms[0] == 0 or now_ms - report.tcpi_last_ack_recv > since_ms[0]:
+        since_ms[0] = now_ms
+        return TCP_AWAITS
+    return TCP_DEAD if now_ms - since_ms[0] >= UNACKNOWLEDGED_MS else TCP_AWAITS

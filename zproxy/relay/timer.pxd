@@ -46,6 +46,17 @@ cdef inline void timer_arm(TimerQueue* queue, Timer* timer, int64_t now_ms) noex
     queue.last = timer
 
 
+# Arms one that has just expired again, before all others: due in a millisecond.
+cdef inline void timer_arm_first(TimerQueue* queue, Timer* timer, int64_t now_ms) noexcept nogil:
+    timer.due_ms = now_ms + 1
+    timer.after = queue.first
+    if queue.first != NULL:
+        queue.first.before = timer
+    else:
+        queue.last = timer
+    queue.first = timer
+
+
 # Disarms and returns one that is due, or NULL.
 cdef inline Timer* timer_expire(TimerQueue* queue, int64_t now_ms) noexcept nogil:
     cdef Timer* timer = queue.first
