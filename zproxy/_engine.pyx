@@ -15,9 +15,9 @@ from zproxy.counters cimport (
 from zproxy.relay.block cimport pool_trim
 from zproxy.relay.connection cimport (
     CONNECTING, LINGER, LIST_CLOSING, LIST_FLUSH, LIST_PAUSED, LIST_READ, READY, REASON_CONNECT, REASON_EOF,
-    REASON_HANDSHAKE_TIMEOUT, REASON_RESET, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE,
-    TIMER_CHALLENGE, TIMER_COUNT, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection,
-    connection_is_read, connection_takes, list_append, list_has, list_remove
+    REASON_HANDSHAKE_TIMEOUT, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_CHALLENGE, TIMER_COUNT,
+    TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection, connection_is_read, connection_takes,
+    list_append, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, connection_linger
 from zproxy.relay.endpoint cimport (
