@@ -6,10 +6,11 @@ import signal
 
 
 def main() -> None:
-    """Until a command takes it, SIGINT ends the process as SIGTERM does, without a traceback."""
+    """While the rest is imported, SIGINT ends the process without a traceback; then it is Python's again."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from zproxy import cli
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cli.main()
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 from support.commands import RunningProxy, ended, refused
+
+from zproxy import cli
+from zproxy.cli.run import run
 
 ENDPOINT = "write tcp://HOST:PORT, tcp://[IPV6]:PORT or ipc://PATH"
 
@@ -103,6 +107,19 @@ def test_nothing_is_served_when_the_endpoints_file_cannot_be_written(tmp_path: P
     endpoint = f"ipc://{tmp_path}/frontend"
     refused("run", "--frontend", endpoint, "--backend", "tcp://127.0.0.1:0", "--endpoints-file", f"{tmp_path}/no/file")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_that_no_command_takes_is_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "callback", interrupted)
+    monkeypatch.setattr(sys, "argv", ["zproxy", "run"])
+    with pytest.raises(SystemExit) as ended_with:
+        cli.main()
+    assert (ended_with.value.code, capsys.readouterr().out) == (130, "")
 
 
 def test_zproxy_alone_and_its_help_exit_well() -> None:

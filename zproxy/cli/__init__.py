@@ -19,7 +19,7 @@ COMMANDS = {
     "run": "zproxy.cli.run:run",
     "completion": "zproxy.cli.completion:completion",
 }
-EXIT_FAULT, EXIT_USAGE = 1, 2
+EXIT_FAULT, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 class Commands(click.Group):
@@ -63,6 +63,8 @@ def main() -> NoReturn:
         code = _complain(error.ctx.command_path if error.ctx else "zproxy", error.format_message(), error.exit_code)
     except click.ClickException as error:
         code = _complain("zproxy", error.format_message(), error.exit_code)
+    except click.Abort:  # SIGINT that no command took, or the end of a prompt
+        code = EXIT_INTERRUPTED
     except RelayStuck as error:
         code = _complain("zproxy", str(error), EXIT_FAULT)
     except ZproxyError as error:

@@ -99,6 +99,7 @@ def serve(proxy: Proxy) -> None:
         if again is not None:
             log_stop(again.si_signo, 0)
             proxy.stop_soon(0)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
 
 
