@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import logging
 import os
 import pty
 import re
+import resource
+import signal
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +20,10 @@ from support.commands import RunningProxy
 from support.peers import EchoWorkers, Peers
 from support.waiting import wait_until
 from support.zmtp_peer import ZmtpPeer, frame_header, greeting, ready
+
+from zproxy.cli.logs import JsonLines, Lines
+from zproxy.entries import Entry
+from zproxy.procfs import descriptor_count
 
 Connect = Callable[..., ZmtpPeer]
 
@@ -162,6 +171,53 @@ def test_on_a_terminal_the_log_is_for_people(tmp_path: Path, raw_peer: Connect) 
     line = next(line for line in said.splitlines() if "refused" in line)
     pattern = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} warning refused side=frontend .*reason=mechanism: it asks for "
     assert re.match(pattern, line)
+
+
+def test_a_log_that_nobody_reads_costs_lines_and_not_the_proxy(tmp_path: Path, peers: Peers) -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    with RunningProxy(tmp_path, stderr=writing) as proxy:
+        os.close(writing)
+        with EchoWorkers(proxy.backend):
+            for number in range(30):
+                client = peers.connect(zmq.REQ, proxy.frontend)
+                client.send(b"%d" % number)
+                assert client.recv() == b"%d" % number
+                client.close()
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait() == 0
+    with open(reading) as log:
+        assert 1 <= len(log.readlines()) < 30
+
+
+def test_a_reader_who_comes_back_is_told_how_many_lines_it_missed() -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    handler = Lines(writing)
+    handler.setFormatter(JsonLines())
+    for number in range(40):
+        handler.emit(
+            logging.makeLogRecord({"levelname": "INFO", "msg": Entry(logging.INFO, "x" * 400, "", {"n": number})})
+        )
+    written = [json.loads(line) for line in os.read(reading, 65536).splitlines()]
+    handler.emit(logging.makeLogRecord({"levelname": "INFO", "msg": Entry(logging.INFO, "last")}))
+    missed, last = (json.loads(line) for line in os.read(reading, 65536).splitlines())
+    assert [line["n"] for line in written] == list(range(len(written)))
+    assert (missed["event"], missed["count"], last["event"]) == ("suppressed", 40 - len(written), "last")
+    for end in (reading, writing):
+        os.close(end)
+
+
+def test_no_descriptors_left_is_a_warning_with_the_remedy(tmp_path: Path, raw_peer: Connect) -> None:
+    with RunningProxy(tmp_path) as proxy:
+        frontend = proxy.frontend
+        few = descriptor_count(proxy.process.pid) + 2
+        resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE, (few, few))
+        for _ in range(4):
+            raw_peer(frontend)
+        line = proxy.wait_for("accept_failed")
+    assert (line["level"], line["side"], line["endpoint"]) == ("warning", "frontend", frontend)
+    assert line["error"] == "Too many open files" and "ulimit -n" in line["sentence"]
 
 
 def test_text_and_json_can_be_asked_for(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Logs of a command: lines for people or JSON for machines, on stderr.
 
-Each line is one write to the descriptor. So lines of several threads do not mix; nothing is buffered that could not
-be written at the end; and a reader who has gone costs the log, not the proxy.
+Each line is one write to the descriptor. So lines of several threads do not mix, and nothing is buffered that could
+not be written at the end. A reader who has gone, or who does not read, costs lines and not the proxy.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 from datetime import datetime, timezone
 
 from zproxy.entries import Entry
@@ -17,6 +18,7 @@ from zproxy.entries import Entry
 STDOUT, STDERR = 1, 2
 FORMATS = ("auto", "text", "json")
 LEVELS = ("info", "warning")
+PATIENCE_MS = 1000
 
 
 class TextLines(logging.Formatter):
@@ -41,14 +43,28 @@ class JsonLines(logging.Formatter):
 
 
 class Lines(logging.Handler):
-    """Writes each record as one line to a descriptor."""
+    """Writes each record as one line to a descriptor; waits PATIENCE_MS for a reader, once, then counts lost lines."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)  # a pipe is ready when it takes PIPE_BUF, which is a line
+        self._missed = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        if not self._poll.poll(0 if self._missed else PATIENCE_MS):
+            self._missed += 1
+            return
+        if self._missed:
+            write_line(self._descriptor, self.format(_record_of_missed(self._missed)))
+            self._missed = 0
         write_line(self._descriptor, self.format(record))
+
+
+def _record_of_missed(count: int) -> logging.LogRecord:
+    entry = Entry(logging.WARNING, "suppressed", "stderr was not read in time", {"of": "lines", "count": count})
+    return logging.makeLogRecord({"levelno": logging.WARNING, "levelname": "WARNING", "msg": entry})
 
 
 def write_line(descriptor: int, line: str) -> None:

@@ -92,15 +92,16 @@ def run(endpoints_file: Path | None, log_format: str, log_level: str, **options:
 
 def serve(proxy: Proxy) -> None:
     """Until a signal: the first drains, the second ends at once, one more kills."""
-    log_stop(signal.sigwait(ENDINGS), proxy.settings.drain_ms)
+    number = signal.sigwait(ENDINGS)
     proxy.stop_soon()
+    log_stop(number, proxy.settings.drain_ms)
     while not proxy.wait(0.1):
         again = signal.sigtimedwait(ENDINGS, 0)
         if again is not None:
-            log_stop(again.si_signo, 0)
             proxy.stop_soon(0)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+            log_stop(again.si_signo, 0)
 
 
 @contextlib.contextmanager
