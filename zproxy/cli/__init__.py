@@ -17,6 +17,8 @@ from zproxy.errors import RelayStuck, ZproxyError
 # Command → where it lives. `zproxy COMMAND` imports that module alone.
 COMMANDS = {
     "run": "zproxy.cli.run:run",
+    "echo": "zproxy.cli.echo:echo",
+    "demo": "zproxy.cli.demo:demo",
     "completion": "zproxy.cli.completion:completion",
 }
 EXIT_FAULT, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130

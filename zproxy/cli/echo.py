@@ -1,0 +1,99 @@
+"""`zproxy echo`: a plain worker that answers anything with itself."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import TypeVar
+
+import click
+import zmq
+
+from zproxy import endpoints
+from zproxy.errors import EndpointError
+
+T = TypeVar("T")
+
+SOCKET_TYPES = {"dealer": zmq.DEALER, "rep": zmq.REP}
+LINGER_MS = 1000  # for answers still on their way out when the end is asked for
+
+
+@click.command()
+@click.option(
+    "--backend",
+    envvar="ZPROXY_BACKEND",
+    show_envvar=True,
+    default="tcp://127.0.0.1:5556",
+    show_default=True,
+    help="The proxy's endpoint for masters.",
+)
+@click.option("--socket-type", type=click.Choice(list(SOCKET_TYPES)), default="dealer", show_default=True)
+def echo(backend: str, socket_type: str) -> None:
+    """Answer every message with itself, as a worker behind a proxy, until SIGINT or SIGTERM.
+
+    Start order does not matter: it connects as soon as a proxy is there, and anew when one comes back.
+    """
+    stop = Stop()
+    with zmq.Context() as context, context.socket(SOCKET_TYPES[socket_type]) as worker:
+        worker.linger = LINGER_MS
+        worker.ipv6 = "[" in backend
+        try:
+            endpoints.parse(backend)
+            worker.connect(backend)
+        except (EndpointError, zmq.ZMQError) as error:
+            click.echo(f"zproxy: {error if isinstance(error, EndpointError) else f'{backend}: {error}'}", err=True)
+            sys.exit(2)
+        click.echo(f"echo backend={backend} socket-type={socket_type}")
+        count = serve(worker, stop)
+    click.echo(f"echoed {count} {'message' if count == 1 else 'messages'}")
+
+
+class Stop:
+    """SIGINT and SIGTERM, as something to wait for together with a socket."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self.arrival, self._wakeup = socket.socketpair()
+        self._wakeup.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup.fileno())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.is_asked = True
+
+
+def serve(worker: zmq.Socket[bytes], stop: Stop) -> int:
+    """Echoes until the end is asked for; how many messages were answered."""
+    count = 0
+    while True:
+        frames = attempt(lambda: worker.recv_multipart(zmq.NOBLOCK, copy=False), worker, zmq.POLLIN, stop)
+        if frames is None or not answer(worker, frames, stop):
+            return count
+        count += 1
+
+
+def answer(worker: zmq.Socket[bytes], frames: list[zmq.Frame], stop: Stop) -> bool:
+    """Sends the frames back as they are, route included; False if the end came first."""
+
+    def send() -> bool:
+        worker.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        return True
+
+    return attempt(send, worker, zmq.POLLOUT, stop) is not None
+
+
+def attempt(call: Callable[[], T], worker: zmq.Socket[bytes], event: int, stop: Stop) -> T | None:
+    """What `call` returns, once the socket is ready for it; None if the end is asked for first."""
+    while not stop.is_asked:
+        try:
+            return call()
+        except zmq.Again:
+            poller = zmq.Poller()
+            poller.register(worker, event)
+            poller.register(stop.arrival, zmq.POLLIN)
+            poller.poll()
+    return None

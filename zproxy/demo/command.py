@@ -1,0 +1,72 @@
+"""The command: what `zproxy demo` does, from a plan to an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from zproxy.demo import corpus, plot, view
+from zproxy.demo.corpus import CorpusError
+from zproxy.demo.plan import Plan
+from zproxy.demo.plot import PlotError
+from zproxy.demo.run import Run, verdict
+from zproxy.demo.supervisor import Failure, Interrupted, Supervisor
+
+FAILED = 1
+CANNOT_START = 2
+SIGNALLED = 128  # plus the signal's number, as a shell says it
+
+NEXT = """\
+Next:
+  zproxy demo --nodes 8 --steps 1000 --plot loss.png
+  zproxy demo --steps 10000, and kill -9 one of its processes meanwhile
+  zproxy run, then zproxy echo in a second terminal: a proxy and a worker for sockets of your own
+"""
+
+
+def perform(plan: Plan, picture: Path | None) -> int:
+    """Trains, checks, tells; the exit code. What cannot work is said before anything is started."""
+    out, err = Console(), Console(stderr=True)
+    try:
+        corpus.read()
+        if picture is not None:
+            plot.require(picture)
+        run = Supervisor(plan, view.choose(out)).execute()
+    except (CorpusError, PlotError) as error:
+        say(err, f"zproxy: {error}")
+        return CANNOT_START
+    except Failure as error:
+        say(err, f"zproxy: {error}; all other processes were ended")
+        return FAILED
+    except Interrupted as error:
+        say(err, f"zproxy: {error}; all processes were ended")
+        return SIGNALLED + error.number
+    if picture is not None:
+        plot.draw(picture, run.losses, f"zproxy demo: {plan.nodes} nodes, {plan.steps} steps")
+        say(out, f"loss curve: {picture}")
+    return conclude(run, out)
+
+
+def conclude(run: Run, out: Console) -> int:
+    """Says what came of it; the exit code."""
+    traffic = run.traffic
+    say(out, "")
+    if traffic is not None:
+        say(
+            out,
+            f"{run.plan.steps} steps on {run.plan.nodes} nodes in {run.trained_s:.1f} s: {traffic.messages:,} messages,"
+            f" {traffic.wire_bytes / 1e6:,.0f} MB through the proxy, {traffic.dropped} lost or dropped",
+        )
+    checks = verdict(run)
+    for check in checks:
+        say(out, f"{'ok ' if check.holds else 'NOT'} {check.text}")
+    if not all(check.holds for check in checks):
+        return FAILED
+    say(out, f"\n{NEXT}")
+    return 0
+
+
+def say(console: Console, text: str) -> None:
+    """Text as it is: no markup, no colours, no line breaks of rich's own."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
