@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -41,14 +42,24 @@ def echo(backend: str, socket_type: str) -> None:
         worker.linger = LINGER_MS
         worker.ipv6 = "[" in backend
         try:
-            endpoints.parse(backend)
-            worker.connect(backend)
-        except (EndpointError, zmq.ZMQError) as error:
-            click.echo(f"zproxy: {error if isinstance(error, EndpointError) else f'{backend}: {error}'}", err=True)
+            connect(worker, backend)
+        except EndpointError as error:
+            click.echo(f"zproxy: {error}", err=True)
             sys.exit(2)
         click.echo(f"echo backend={backend} socket-type={socket_type}")
         count = serve(worker, stop)
     click.echo(f"echoed {count} {'message' if count == 1 else 'messages'}")
+
+
+def connect(worker: zmq.Socket[bytes], backend: str) -> None:
+    """Raises EndpointError for what can never become a proxy's address; libzmq would try port 0 for ever."""
+    endpoint = endpoints.parse(backend)
+    if not endpoint.path and (endpoint.port == 0 or endpoint.host == "*"):
+        raise EndpointError(f"cannot connect to {backend}: write the backend's endpoint as the proxy printed it")
+    try:
+        worker.connect(backend)
+    except zmq.ZMQError as error:
+        raise EndpointError(f"cannot connect to {backend}: {os.strerror(error.errno or 0)}") from error
 
 
 class Stop:

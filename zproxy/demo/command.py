@@ -14,7 +14,7 @@ from zproxy.demo.run import Run, verdict
 from zproxy.demo.supervisor import Failure, Interrupted, Supervisor
 
 FAILED = 1
-CANNOT_START = 2
+CANNOT = 2
 SIGNALLED = 128  # plus the signal's number, as a shell says it
 
 NEXT = """\
@@ -33,18 +33,17 @@ def perform(plan: Plan, picture: Path | None) -> int:
         if picture is not None:
             plot.require(picture)
         run = Supervisor(plan, view.choose(out)).execute()
+        if picture is not None:
+            plot.draw(picture, run.losses, f"zproxy demo: {plan.nodes} nodes, {plan.steps} steps")
     except (CorpusError, PlotError) as error:
         say(err, f"zproxy: {error}")
-        return CANNOT_START
+        return CANNOT
     except Failure as error:
         say(err, f"zproxy: {error}; all other processes were ended")
         return FAILED
     except Interrupted as error:
-        say(err, f"zproxy: {error}; all processes were ended")
+        say(err, f"zproxy: ended by {error}, with all processes")
         return SIGNALLED + error.number
-    if picture is not None:
-        plot.draw(picture, run.losses, f"zproxy demo: {plan.nodes} nodes, {plan.steps} steps")
-        say(out, f"loss curve: {picture}")
     return conclude(run, out)
 
 
@@ -60,7 +59,7 @@ def conclude(run: Run, out: Console) -> int:
         )
     checks = verdict(run)
     for check in checks:
-        say(out, f"{'ok ' if check.holds else 'NOT'} {check.text}")
+        say(out, f"{'ok    ' if check.holds else 'FAILED'} {check.text}")
     if not all(check.holds for check in checks):
         return FAILED
     say(out, f"\n{NEXT}")
@@ -68,5 +67,5 @@ def conclude(run: Run, out: Console) -> int:
 
 
 def say(console: Console, text: str) -> None:
-    """Text as it is: no markup, no colours, no line breaks of rich's own."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Text as it is; broken between words on a terminal, and nowhere else."""
+    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)

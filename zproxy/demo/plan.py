@@ -18,7 +18,7 @@ class Plan(msgspec.Struct, frozen=True):
     context: int = 16  # characters the model looks back
     embedding: int = 16  # floats per character
     hidden: int = 256
-    learning_rate: float = 1.0
+    learning_rate: float = 0.5
     seed: int = 7
 
     def names(self) -> list[str]:

@@ -26,11 +26,14 @@ def require(path: Path) -> None:
 
 
 def draw(path: Path, losses: Sequence[float], title: str) -> None:
-    """Writes the curve of the training loss by step. No display is needed."""
+    """Writes the curve of the training loss by step; needs no display. Raises PlotError."""
     from matplotlib.figure import Figure  # only those who plot have it, and it takes half a second to import
 
     figure = Figure(figsize=INCHES, layout="constrained")
     axes = figure.add_subplot(title=title, xlabel="step", ylabel="loss, nats per character")
     axes.plot(range(len(losses)), losses, linewidth=1)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise PlotError(f"--plot {path}: {error.strerror}") from error

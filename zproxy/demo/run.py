@@ -57,7 +57,7 @@ class Run:
 
     def _take_traffic(self, now: Traffic) -> None:
         before, self.traffic = self.traffic, now
-        if before is not None and now.at_s > before.at_s and now.messages > before.messages:
+        if before is not None and self.step < self.plan.steps:  # the rates of the training stay
             seconds = now.at_s - before.at_s
             self.messages_per_s = (now.messages - before.messages) / seconds
             self.bytes_per_s = (now.wire_bytes - before.wire_bytes) / seconds

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -22,6 +23,7 @@ from zproxy.demo.run import Run
 CURVE_LINES = 6
 CURVE_COLUMNS = 100
 LABEL_COLUMNS = 6  # the number beside the curve, and a gap
+CTRL_C_COLUMNS = 3  # left free: the terminal's ^C would else begin a line of its own and spoil the picture
 PLAIN_S = 2.0  # between lines of steps
 
 
@@ -94,7 +96,9 @@ def picture(run: Run, width: int, ascii_only: bool) -> RenderableType:
     """The whole screen. The processes come last: a terminal too low for all of them still shows the rest."""
     plan = run.plan
     title = Text.assemble(("zproxy demo", "bold"), f"  {plan.nodes} nodes, {plan.steps} steps of SGD")
-    return Group(title, "", *_curve(run, width, ascii_only), "", Text(rates(run), "cyan"), "", _processes(run))
+    curve = _curve(run, width - CTRL_C_COLUMNS, ascii_only)
+    screen = Group(title, "", *curve, "", Text(rates(run), "cyan"), "", _processes(run))
+    return Constrain(screen, width - CTRL_C_COLUMNS)
 
 
 def rates(run: Run) -> str:
@@ -114,9 +118,11 @@ def role(name: str, run: Run) -> str:
 def _curve(run: Run, width: int, ascii_only: bool) -> Iterator[RenderableType]:
     yield Text.assemble("loss ", (f"{run.losses[-1]:.3f}" if run.losses else "", "bold"))
     columns = min(CURVE_COLUMNS, width - LABEL_COLUMNS)
-    lines = chart.curve(run.losses, columns, CURVE_LINES, chart.ASCII if ascii_only else chart.BLOCKS)
-    for number, line in enumerate(lines or [""] * CURVE_LINES):
-        label = f"{max(run.losses):.2f}" if lines and number == 0 else ""
+    blocks = chart.ASCII if ascii_only else chart.BLOCKS
+    lines = chart.curve(run.losses, columns, CURVE_LINES, blocks) or [""] * CURVE_LINES
+    bounds = {0: max(run.losses), CURVE_LINES - 1: min(run.losses)} if run.losses else {}
+    for number, line in enumerate(lines):
+        label = f"{bounds[number]:.2f}" if number in bounds else ""
         yield Text.assemble(f"{label:{LABEL_COLUMNS}}", (line, "green"), no_wrap=True)
 
 
