@@ -37,7 +37,6 @@ def echo(backend: str, socket_type: str) -> None:
 
     Start order does not matter: it connects as soon as a proxy is there, and anew when one comes back.
     """
-    stop = Stop()
     with zmq.Context() as context, context.socket(SOCKET_TYPES[socket_type]) as worker:
         worker.linger = LINGER_MS
         worker.ipv6 = "[" in backend
@@ -46,6 +45,7 @@ def echo(backend: str, socket_type: str) -> None:
         except EndpointError as error:
             click.echo(f"zproxy: {error}", err=True)
             sys.exit(2)
+        stop = Stop()
         click.echo(f"echo backend={backend} socket-type={socket_type}")
         count = serve(worker, stop)
     click.echo(f"echoed {count} {'message' if count == 1 else 'messages'}")

@@ -34,7 +34,7 @@ def perform(plan: Plan, picture: Path | None) -> int:
             plot.require(picture)
         run = Supervisor(plan, view.choose(out)).execute()
         if picture is not None:
-            plot.draw(picture, run.losses, f"zproxy demo: {plan.nodes} nodes, {plan.steps} steps")
+            plot.draw(picture, run.losses, f"zproxy demo: {plan.in_words()}")
     except (CorpusError, PlotError) as error:
         say(err, f"zproxy: {error}")
         return CANNOT
@@ -54,7 +54,7 @@ def conclude(run: Run, out: Console) -> int:
     if traffic is not None:
         say(
             out,
-            f"{run.plan.steps} steps on {run.plan.nodes} nodes in {run.trained_s:.1f} s: {traffic.messages:,} messages,"
+            f"{run.plan.in_words()} in {run.trained_s:.1f} s: {traffic.messages:,} messages,"
             f" {traffic.wire_bytes / 1e6:,.0f} MB through the proxy, {traffic.dropped} lost or dropped",
         )
     checks = verdict(run)

@@ -26,6 +26,11 @@ class Plan(msgspec.Struct, frozen=True):
         width = len(str(self.nodes))
         return [f"node{number:0{width}d}" for number in range(1, self.nodes + 1)]
 
+    def in_words(self) -> str:
+        """For titles: "1 node, 200 steps"."""
+        nodes, steps = ("" if count == 1 else "s" for count in (self.nodes, self.steps))
+        return f"{self.nodes} node{nodes}, {self.steps} step{steps}"
+
     def to_json(self) -> str:
         """The plan as one argument of a command line."""
         return msgspec.json.encode(self).decode()

@@ -94,8 +94,7 @@ class LiveView:
 
 def picture(run: Run, width: int, ascii_only: bool) -> RenderableType:
     """The whole screen. The processes come last: a terminal too low for all of them still shows the rest."""
-    plan = run.plan
-    title = Text.assemble(("zproxy demo", "bold"), f"  {plan.nodes} nodes, {plan.steps} steps of SGD")
+    title = Text.assemble(("zproxy demo", "bold"), f"  {run.plan.in_words()}")
     curve = _curve(run, width - CTRL_C_COLUMNS, ascii_only)
     screen = Group(title, "", *curve, "", Text(rates(run), "cyan"), "", _processes(run))
     return Constrain(screen, width - CTRL_C_COLUMNS)
@@ -140,6 +139,6 @@ def _state(name: str, run: Run) -> RenderableType:
     if name == "proxy":
         return Text(role(name, run).strip(), "dim")
     if name == "master":
-        return Text(f"step {run.step} of {run.plan.steps}")
+        return Text(f"step {run.step}/{run.plan.steps}")
     done = run.checked_steps / run.plan.steps if name == "reference" else run.progress.get(name, 0.0)
     return ProgressBar(total=1.0, completed=done, width=None)
