@@ -14,7 +14,7 @@ RUNTIMES := $(foreach name,libasan.so libubsan.so libstdc++.so.6,$(shell $(CC) -
 TESTED := env LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:quarantine_size_mb=8 UBSAN_OPTIONS=print_stacktrace=1
 endif
 
-.PHONY: dev test debug sanitize fuzz lint
+.PHONY: dev demo test debug sanitize fuzz lint
 
 $(VENV)/installed: pyproject.toml setup.py $(SOURCES)
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
@@ -23,6 +23,9 @@ $(VENV)/installed: pyproject.toml setup.py $(SOURCES)
 	touch $@
 
 dev: $(VENV)/installed
+
+demo: $(VENV)/installed
+	$(BIN)/zproxy demo $(ARGUMENTS)
 
 test: $(VENV)/installed
 	$(TESTED) $(BIN)/pytest $(ARGUMENTS)
@@ -35,5 +38,5 @@ fuzz:
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
-	$(BIN)/mypy zproxy tests
+	$(BIN)/mypy zproxy tests examples
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint zproxy

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from zproxy.cli import main
-from zproxy.demo import corpus, supervisor
+from zproxy.demo import supervisor
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ def test_a_plot_that_cannot_be_written_is_refused(path: str, says: str) -> None:
 
 
 def test_a_python_without_sources_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(corpus.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
     result = demo()
     assert result.exit_code == 2
     assert f"{tmp_path} holds 0 bytes of Python source" in result.output and result.output.count("\n") == 1

@@ -14,10 +14,10 @@ import pytest
 import zmq
 from click.testing import CliRunner
 from support.peers import Peers
-from support.processes import spawn
 from support.proxies import ProxyProcess
 
 from zproxy.cli import main
+from zproxy.processes import spawn
 
 ZPROXY = str(Path(sys.executable).parent / "zproxy")
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.processes import spawn
 from support.waiting import wait_until
+
+from zproxy.processes import spawn
 
 ZPROXY = str(Path(sys.executable).parent / "zproxy")
 LONG = ("--nodes", "3", "--steps", "10000")  # far more than any test waits for

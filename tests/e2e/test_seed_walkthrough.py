@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.processes import spawn
+from zproxy.processes import spawn
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "seed_walkthrough.py"
 

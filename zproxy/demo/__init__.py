@@ -6,7 +6,7 @@
 
 Leaf to root: `plan` (numbers all agree on), `corpus` (text), `model` (gradients), `training` (what data-parallel
 means), `wire` (messages), then one program a process, `proxy` `master` `node` `reference`, which tell what they see
-as `reports`; `processes` starts them, `supervisor` follows them in a `run`, `view` draws that.
+as `reports`; `children` starts them, `supervisor` follows them in a `run`, `view` draws that.
 
 Plain pyzmq sockets and numpy arrays: nothing here asks the proxy for more than relaying.
 """

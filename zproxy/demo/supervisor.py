@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from zproxy.demo.children import Child, Children
 from zproxy.demo.plan import Plan
-from zproxy.demo.processes import Child, Children
 from zproxy.demo.run import Run
 from zproxy.demo.view import View
 

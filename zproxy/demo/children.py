@@ -1,9 +1,9 @@
-"""Processes: children that speak in reports, and never outlive us, however we end.
+"""Children: processes that speak in reports, and never outlive us, however we end.
 
 Called by the supervisor only. One selector over their outputs tells both what they say and that they are gone: the
 kernel closes a dead process's pipe at once.
 
-Rule 1. A child dies with us: PR_SET_PDEATHSIG, so even kill -9 of the supervisor leaves nothing behind.
+Rule 1. A child dies with us: even kill -9 of the supervisor leaves no process behind.
 Rule 2. A child sees no Ctrl-C of its own (a session of its own); the supervisor ends it.
 Rule 3. A child's errors go to a file: what it said last is quoted when it dies, a traceback never reaches the screen.
 """
@@ -11,7 +11,6 @@ Rule 3. A child's errors go to a file: what it said last is quoted when it dies,
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import selectors
 import shutil
@@ -23,19 +22,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from zproxy.demo import reports
 from zproxy.demo.reports import Report
+from zproxy.processes import spawn
 
-PR_SET_PDEATHSIG = 1
 READ_BYTES = 1 << 16
 END_S = 2.0  # between SIGTERM and SIGKILL
 
 # A child is one of several on a few cores: more threads would only fight each other.
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-
-_libc = ctypes.CDLL(None)
 
 
 @dataclass
@@ -43,7 +39,7 @@ class Child:
     """One process and what it has said."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[str]
     errors: Path
     unfinished: bytes = b""  # a line whose end has not come yet
 
@@ -72,7 +68,7 @@ class Children:
         """`python -m module arguments` as a child. Its folder is ours, empty: no module can be shadowed there."""
         errors = self.folder / f"{name}.stderr"
         with errors.open("wb") as stderr:
-            process = subprocess.Popen(
+            process = spawn(
                 [sys.executable, "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -80,7 +76,6 @@ class Children:
                 cwd=self.folder,
                 env={**os.environ, **ONE_THREAD},
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),
             )
         assert process.stdout is not None
         child = Child(name, process, errors)
@@ -131,13 +126,3 @@ class Children:
         self._selector.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-
-def _die_with(parent: int) -> Any:
-    """What a child does before it becomes its program: it asks to be killed when `parent` dies."""
-
-    def ask() -> None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)
-
-    return ask
