@@ -8,26 +8,14 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from support.commands import refused
 
-from zproxy.cli import main
-from zproxy.demo import supervisor
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(*_: object) -> None:
-        raise AssertionError("a process was started")
-
-    monkeypatch.setattr(supervisor.Supervisor, "execute", start)
-
-
-def demo(*options: str) -> Result:
-    return CliRunner().invoke(main, ["demo", *options])
+from zproxy.demo import command, corpus, plot, supervisor
+from zproxy.demo.plan import Plan
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("option", "value"),
     [
         ("--nodes", "0"),
         ("--nodes", "33"),
@@ -35,41 +23,44 @@ def demo(*options: str) -> Result:
         ("--steps", "0"),
         ("--steps", "10001"),
         ("--patience", "0"),
+        ("--plot", "/"),
     ],
 )
-def test_a_number_out_of_range_is_refused(options: tuple[str, str]) -> None:
-    result = demo(*options)
-    assert result.exit_code == 2
-    assert f"Invalid value for '{options[0]}': " in result.output
-
-
-def test_a_plot_without_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    result = demo("--plot", "loss.png")
-    assert (result.exit_code, result.output) == (
-        2,
-        "zproxy: --plot needs matplotlib: pip install 'zproxy[plot]'\n",
-    )
+def test_a_value_out_of_range_is_refused(option: str, value: str) -> None:
+    assert refused("demo", option, value).startswith(f"zproxy demo: Invalid value for '{option}': ")
 
 
 @pytest.mark.parametrize(
     ("path", "says"),
-    [("loss.jpg", "has to end in .png, .svg, .pdf"), ("no/such/loss.png", "the folder no/such is not there")],
+    [("loss.jpg", "has to end in .png, .svg, .pdf"), ("/no/such/loss.png", "the folder /no/such is not there")],
 )
-def test_a_plot_that_cannot_be_written_is_refused(path: str, says: str) -> None:
-    result = demo("--plot", path)
-    assert result.exit_code == 2
-    assert says in result.output and result.output.count("\n") == 1
+def test_a_plot_that_could_not_be_written_is_refused(path: str, says: str) -> None:
+    assert says in refused("demo", "--plot", path)
 
 
+@pytest.fixture
+def nothing_may_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(supervisor.Supervisor, "execute", start)
+
+
+@pytest.mark.usefixtures("nothing_may_start")
+def test_without_matplotlib_a_plot_is_refused_and_the_extra_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(plot.PlotError, match=r"needs matplotlib: pip install 'zproxy\[plot\]'"):
+        command.perform(Plan(), Path("loss.png"))
+
+
+@pytest.mark.usefixtures("nothing_may_start")
 def test_a_python_without_sources_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
-    result = demo()
-    assert result.exit_code == 2
-    assert f"{tmp_path} holds 0 bytes of Python source" in result.output and result.output.count("\n") == 1
+    with pytest.raises(corpus.CorpusError, match=f"{tmp_path} holds 0 bytes of Python source"):
+        command.perform(Plan(), None)
 
 
 def test_zproxy_run_needs_neither_numpy_nor_rich() -> None:
-    script = "import sys, zproxy.cli; print({'numpy', 'rich'} & set(sys.modules))"
+    script = "import sys, zproxy.cli.run; print({'numpy', 'rich', 'zmq'} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", script], cwd="/", capture_output=True, text=True, check=True).stdout
     assert printed == "set()\n"

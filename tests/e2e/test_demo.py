@@ -8,7 +8,6 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Callable, Iterator
 from fcntl import ioctl
@@ -16,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import ZPROXY
 from support.waiting import wait_until
 
 from zproxy.processes import spawn
 
-ZPROXY = str(Path(sys.executable).parent / "zproxy")
 LONG = ("--nodes", "3", "--steps", "10000")  # far more than any test waits for
 
 
@@ -158,7 +157,7 @@ def test_kill_9_ends_the_demo_and_names_the_dead(start: Start, victim: str) -> N
     os.kill(demo.pids[victim], signal.SIGKILL)
     assert demo.finish() == 1
     dead = f"{victim} (pid {demo.pids[victim]}) was killed by SIGKILL"
-    assert demo.errors == f"zproxy: {dead}; all other processes were ended\n"
+    assert demo.errors == f"zproxy demo: {dead}; all other processes were ended\n"
     assert set(demo.pids) == {"proxy", "master", "node1", "node2", "node3"}
     demo.assert_nothing_is_left()
 
@@ -178,7 +177,7 @@ def test_a_signal_ends_all_at_once(start: Start, number: signal.Signals) -> None
     demo.read_until("step ")
     demo.process.send_signal(number)
     assert demo.finish() == 128 + number
-    assert demo.errors == f"zproxy: ended by {number.name}, with all processes\n"
+    assert demo.errors == f"zproxy demo: ended by {number.name}, with all processes\n"
     demo.assert_nothing_is_left()
 
 

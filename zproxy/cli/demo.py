@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
+from zproxy.demo import command
 from zproxy.demo.plan import MAX_NODES, MAX_STEPS, Plan
 
 
-@click.command()
+@click.command(short_help="Train a model through a proxy, and check it.")
 @click.option("--nodes", type=click.IntRange(1, MAX_NODES), default=4, show_default=True, help="Training processes.")
 @click.option("--steps", type=click.IntRange(1, MAX_STEPS), default=200, show_default=True, help="Steps of SGD.")
 @click.option(
@@ -32,6 +33,4 @@ def demo(nodes: int, steps: int, plot: Path | None, patience: float) -> None:
     Starts a proxy, a master and nodes on free ports of 127.0.0.1, and ends them all again. Exits 0 only if the
     parameters equal those of a single process on the same batches and the loss fell.
     """
-    from zproxy.demo import command  # numpy and rich: not for those who only want `zproxy run`
-
     sys.exit(command.perform(Plan(nodes=nodes, steps=steps, patience_s=patience), plot))

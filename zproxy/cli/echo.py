@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import TypeVar
@@ -14,7 +12,7 @@ import click
 import zmq
 
 from zproxy import endpoints
-from zproxy.errors import EndpointError
+from zproxy.config import DEFAULT_BACKEND
 
 T = TypeVar("T")
 
@@ -22,44 +20,37 @@ SOCKET_TYPES = {"dealer": zmq.DEALER, "rep": zmq.REP}
 LINGER_MS = 1000  # for answers still on their way out when the end is asked for
 
 
-@click.command()
+@click.command(short_help="Answer every message with itself.")
 @click.option(
     "--backend",
     envvar="ZPROXY_BACKEND",
     show_envvar=True,
-    default="tcp://127.0.0.1:5556",
+    default=DEFAULT_BACKEND,
     show_default=True,
+    metavar="ENDPOINT",
     help="The proxy's endpoint for masters.",
 )
-@click.option("--socket-type", type=click.Choice(list(SOCKET_TYPES)), default="dealer", show_default=True)
+@click.option(
+    "--socket-type",
+    type=click.Choice(list(SOCKET_TYPES)),
+    default="dealer",
+    show_default=True,
+    help="What the worker is to the proxy; all clients see the same.",
+)
 def echo(backend: str, socket_type: str) -> None:
     """Answer every message with itself, as a worker behind a proxy, until SIGINT or SIGTERM.
 
     Start order does not matter: it connects as soon as a proxy is there, and anew when one comes back.
     """
+    endpoints.resolve(endpoints.parse(backend))  # libzmq would try an address that can be none's for ever
     with zmq.Context() as context, context.socket(SOCKET_TYPES[socket_type]) as worker:
         worker.linger = LINGER_MS
         worker.ipv6 = "[" in backend
-        try:
-            connect(worker, backend)
-        except EndpointError as error:
-            click.echo(f"zproxy: {error}", err=True)
-            sys.exit(2)
+        worker.connect(backend)
         stop = Stop()
         click.echo(f"echo backend={backend} socket-type={socket_type}")
         count = serve(worker, stop)
     click.echo(f"echoed {count} {'message' if count == 1 else 'messages'}")
-
-
-def connect(worker: zmq.Socket[bytes], backend: str) -> None:
-    """Raises EndpointError for what can never become a proxy's address; libzmq would try port 0 for ever."""
-    endpoint = endpoints.parse(backend)
-    if not endpoint.path and (endpoint.port == 0 or endpoint.host == "*"):
-        raise EndpointError(f"cannot connect to {backend}: write the backend's endpoint as the proxy printed it")
-    try:
-        worker.connect(backend)
-    except zmq.ZMQError as error:
-        raise EndpointError(f"cannot connect to {backend}: {os.strerror(error.errno or 0)}") from error
 
 
 class Stop:

@@ -7,14 +7,11 @@ from pathlib import Path
 from rich.console import Console
 
 from zproxy.demo import corpus, plot, view
-from zproxy.demo.corpus import CorpusError
 from zproxy.demo.plan import Plan
-from zproxy.demo.plot import PlotError
 from zproxy.demo.run import Run, verdict
 from zproxy.demo.supervisor import Failure, Interrupted, Supervisor
 
 FAILED = 1
-CANNOT = 2
 SIGNALLED = 128  # plus the signal's number, as a shell says it
 
 NEXT = """\
@@ -26,24 +23,24 @@ Next:
 
 
 def perform(plan: Plan, picture: Path | None) -> int:
-    """Trains, checks, tells; the exit code. What cannot work is said before anything is started."""
+    """Trains, checks, tells; the exit code. What cannot work is said before anything is started.
+
+    Raises CorpusError, PlotError.
+    """
     out, err = Console(), Console(stderr=True)
+    corpus.read()
+    if picture is not None:
+        plot.require(picture)
     try:
-        corpus.read()
-        if picture is not None:
-            plot.require(picture)
         run = Supervisor(plan, view.choose(out)).execute()
-        if picture is not None:
-            plot.draw(picture, run.losses, f"zproxy demo: {plan.in_words()}")
-    except (CorpusError, PlotError) as error:
-        say(err, f"zproxy: {error}")
-        return CANNOT
     except Failure as error:
-        say(err, f"zproxy: {error}; all other processes were ended")
+        say(err, f"zproxy demo: {error}; all other processes were ended")
         return FAILED
     except Interrupted as error:
-        say(err, f"zproxy: ended by {error}, with all processes")
+        say(err, f"zproxy demo: ended by {error}, with all processes")
         return SIGNALLED + error.number
+    if picture is not None:
+        plot.draw(picture, run.losses, f"zproxy demo: {plan.in_words()}")
     return conclude(run, out)
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zproxy.errors import ZproxyError
+
 Symbols = NDArray[np.uint8]
 Examples = tuple[NDArray[np.intp], NDArray[np.intp]]  # contexts (count, context), the characters that follow (count,)
 
@@ -28,7 +30,7 @@ LEAST_BYTES = 256 << 10
 UNSEEN = 32 << 10
 
 
-class CorpusError(Exception):
+class CorpusError(ZproxyError):
     """There is nothing to train on."""
 
 

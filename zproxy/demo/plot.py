@@ -7,11 +7,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from zproxy.errors import ZproxyError
+
 FORMATS = (".png", ".svg", ".pdf")
 INCHES = (8.0, 4.5)
 
 
-class PlotError(Exception):
+class PlotError(ZproxyError):
     """A plot that could not be drawn at the end."""
 
 
