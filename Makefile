@@ -38,5 +38,5 @@ fuzz:
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
-	$(BIN)/mypy zproxy tests examples
+	$(BIN)/mypy zproxy tests examples docs
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint zproxy

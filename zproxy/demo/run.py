@@ -79,7 +79,7 @@ def verdict(run: Run) -> list[Check]:
     return [
         Check(
             found.largest_difference <= found.tolerance,
-            f"parameters equal those of a single process on the same batches:"
+            f"parameters equal one process's on the same batches:"
             f" largest difference {found.largest_difference:.2g}, allowed {found.tolerance:.2g}",
         ),
         Check(len(digests) == 1, "all nodes hold the master's parameters, bit by bit"),

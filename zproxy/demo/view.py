@@ -94,7 +94,7 @@ class LiveView:
 
 def picture(run: Run, width: int, ascii_only: bool) -> RenderableType:
     """The whole screen. The processes come last: a terminal too low for all of them still shows the rest."""
-    title = Text.assemble(("zproxy demo", "bold"), f"  {run.plan.in_words()}")
+    title = Text.assemble(("zproxy demo", "bold"), f": {run.plan.in_words()}")
     curve = _curve(run, width - CTRL_C_COLUMNS, ascii_only)
     screen = Group(title, "", *curve, "", Text(rates(run), "cyan"), "", _processes(run))
     return Constrain(screen, width - CTRL_C_COLUMNS)
