@@ -18,10 +18,12 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+# CPython's -fwrapv makes signed overflow defined, and hides it from the sanitizer; not every build of it has the flag.
+STRICT = ["-fno-wrapv"]
 COMPILE_FLAGS = {
     "release": ["-O3", "-g0"],
     "debug": ["-O0", "-g", "-DZPROXY_DEBUG"],
-    "sanitize": ["-O1", "-g", "-DZPROXY_DEBUG", *SANITIZERS],
+    "sanitize": ["-O1", "-g", "-DZPROXY_DEBUG", *STRICT, *SANITIZERS],
 }
 LINK_FLAGS = {"release": [], "debug": [], "sanitize": SANITIZERS}
 DIRECTIVES = {
