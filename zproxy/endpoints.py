@@ -13,6 +13,7 @@ import errno
 import fcntl
 import ipaddress
 import os
+import re
 import socket
 import stat
 from contextlib import ExitStack
@@ -79,7 +80,7 @@ def parse(text: str) -> Endpoint:
     if text.startswith("ipc://"):
         return Endpoint(text, path=_path_of(text))
     host, _, port = text.removeprefix("tcp://").rpartition(":")
-    is_port = port.isascii() and port.isdigit() and int(port) <= 65535
+    is_port = re.fullmatch("[0-9]{1,5}", port) is not None and int(port) <= 65535
     is_bracketed = host.startswith("[") and host.endswith("]")
     if not text.startswith("tcp://") or not is_port or not host.strip("[]") or (":" in host and not is_bracketed):
         raise EndpointError(f"bad endpoint {text!r}: write tcp://HOST:PORT, tcp://[IPV6]:PORT or ipc://PATH")
@@ -88,9 +89,12 @@ def parse(text: str) -> Endpoint:
 
 def _path_of(text: str) -> str:
     path = text[len("ipc://") :]
-    if not path or path == "*" or path.startswith("@") or "\0" in path:
+    try:
+        count = len(os.fsencode(path))
+    except UnicodeEncodeError:
+        count = 0
+    if count == 0 or path == "*" or path.startswith("@") or "\0" in path:
         raise EndpointError(f"bad endpoint {text!r}: write ipc:// and a path, no wildcard or abstract name")
-    count = len(os.fsencode(path))
     if count > PATH_BYTES_MAX:
         raise EndpointError(f"{text} has a path of {count} bytes, limit {PATH_BYTES_MAX}: choose a shorter one")
     return path

@@ -1,8 +1,9 @@
 """Observer: the thread that writes what the relay tells into the log. No message passes here, and no decision.
 
-relay ─► events ─► entry_of ─► throttle ─► logger "zproxy"
-            └► a failed attempt ─► resolver
-every WATCH_S: what was lost since, what was not logged since
+    relay ─► events ─► entry_of ─► throttle ─► logger "zproxy"
+                └► a failed attempt ─► resolver
+
+Every WATCH_S, and at the end, it tells what the relay had to drop since, and what the throttle kept back.
 """
 
 from __future__ import annotations

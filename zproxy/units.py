@@ -17,7 +17,7 @@ Time = float | str
 
 def parse_size(given: Size) -> int:
     """Bytes of "64MiB", "64m", "1.5g" (all powers of 1024) or of a number. Raises ValueError."""
-    match = re.fullmatch(r"([0-9]+)(\.[0-9]+)?\s*([kmgt]?)(?:i?b)?", str(given).strip().lower())
+    match = re.fullmatch(r"([0-9]{1,99})(\.[0-9]{1,99})?\s*([kmgt]?)(?:i?b)?", str(given).strip().lower())
     if not match:
         raise ValueError(f"{given!r} is no size: write for example 64MiB or 1GiB")
     return int(match[1]) * SIZES[match[3]] + round(float(match[2] or 0) * SIZES[match[3]])
@@ -28,7 +28,7 @@ def parse_time(given: Time) -> float:
     if isinstance(given, (int, float)):
         if math.isfinite(given) and given >= 0:
             return float(given)
-    elif match := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(us|ms|s|m|h|)", given.strip().lower()):
+    elif match := re.fullmatch(r"([0-9]{1,99}(?:\.[0-9]{1,99})?)\s*(us|ms|s|m|h|)", given.strip().lower()):
         return float(match[1]) * TIMES[match[2]]
     raise ValueError(f"{given!r} is no time: write for example 100us, 2s or 1.5")
 

@@ -99,9 +99,8 @@ def test_a_second_signal_ends_a_drain_at_once(tmp_path: Path, peers: Peers, raw_
         stuck.handshake("DEALER")
         proxy.wait_for("connected")
         client = peers.connect(zmq.DEALER, proxy.frontend)
-        for _ in range(30):
-            client.send(bytes(MIB))
-        stuck.read_bytes(100)
+        client.send(bytes(64 * MIB))
+        stuck.read_bytes(100)  # it is accepted, and more than any socket's buffer takes
         proxy.signal(signal.SIGTERM)
         proxy.wait_for("stopping")
         assert proxy.process.poll() is None
@@ -111,7 +110,7 @@ def test_a_second_signal_ends_a_drain_at_once(tmp_path: Path, peers: Peers, raw_
     assert totals["level"] == "warning"
     taken = totals["requests_in"] + totals.get("requests_rerouted", 0)
     assert taken == totals["requests_out"] + totals.get("requests_undelivered", 0)
-    assert totals.get("requests_lost", 0) + totals.get("requests_undelivered", 0) >= 1
+    assert totals["requests_lost"] == 1
 
 
 def test_a_signal_while_it_starts_ends_it_without_a_traceback(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zproxy import EndpointError, EndpointInUse, InsecureBind, endpoints
 
@@ -46,6 +48,17 @@ def test_tcp_endpoints_are_host_and_port(text: str, host: str, port: int) -> Non
 def test_what_is_no_endpoint_is_refused(text: str) -> None:
     with pytest.raises(EndpointError, match="bad endpoint"):
         endpoints.parse(text)
+
+
+@given(st.tuples(st.sampled_from(["", "tcp://", "ipc://", "tcp://a:"]), st.text()).map("".join))
+def test_any_text_is_an_endpoint_or_refused(text: str) -> None:
+    try:
+        parsed = endpoints.parse(text)
+    except EndpointError:
+        return
+    assert parsed.text == text
+    assert bool(parsed.path) != bool(parsed.host)
+    assert 0 <= parsed.port <= 65535
 
 
 @pytest.mark.parametrize("text", ["tcp://127.0.0.1:0", "tcp://[::1]:0"])

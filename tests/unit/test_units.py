@@ -25,11 +25,24 @@ def test_sizes_are_powers_of_1024(text: str, count: int) -> None:
     assert parse_size(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "GiB", "-1", "1e9", "1PiB", "1,5GiB", "0x10", "٣", "1 2", "nan", "1.KiB"])
+@pytest.mark.parametrize(
+    "text", ["", "GiB", "-1", "1e9", "1PiB", "1,5GiB", "0x10", "٣", "1 2", "nan", "1.KiB", "9" * 5000]
+)
 def test_what_is_no_size_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match="is no size: write for example") as caught:
         parse_size(text)
     assert repr(text) in str(caught.value)
+
+
+@given(st.text() | st.from_regex(r"[0-9.]+ ?[a-z]*", fullmatch=True))
+def test_any_text_is_a_size_or_a_time_or_refused(text: str) -> None:
+    for parse in (parse_size, parse_time):
+        try:
+            value = parse(text)
+        except ValueError as error:
+            assert str(error).startswith(repr(text))
+        else:
+            assert 0 <= value < float("inf")
 
 
 @given(st.integers(0, 1 << 62))

@@ -2,8 +2,8 @@
 
     options ─► bind ─► signals held ─► start ─► endpoints file, ready ─► until a signal ─► drain ─► totals
 
-Signals are blocked from the start on and taken one at a time, so they interrupt nothing: one that comes while the
-proxy starts ends it as soon as it has started.
+Once the endpoints are bound, signals are blocked and taken one at a time, so they interrupt nothing: one that comes
+before the proxy is ready ends it when it is.
 """
 
 from __future__ import annotations
@@ -106,22 +106,27 @@ def serve(proxy: Proxy) -> None:
 
 @contextlib.contextmanager
 def endpoints_published(path: Path | None, proxy: Proxy) -> Iterator[Callable[[], None]]:
-    """Yields what shows the endpoints file, whole; it is gone afterwards. Raises SettingError before that."""
+    """Yields what shows the endpoints file, whole; it is gone afterwards. Raises SettingError where it cannot be."""
     if path is None:
         yield lambda: None
         return
     text = json.dumps({"frontend": proxy.frontend, "backend": proxy.backend, "pid": os.getpid()})
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_text(text)
-        yield lambda: os.replace(draft, path)
-    except OSError as error:
-        raise SettingError(f"cannot write {path}: {error.strerror}: choose a file you may write to") from error
+        write_or_refuse(path, lambda: draft.write_text(text))
+        yield lambda: write_or_refuse(path, lambda: os.replace(draft, path))
     finally:
         for ours in (draft, path):
             with contextlib.suppress(OSError):
                 if ours.read_text() == text:  # not that of a proxy which has come after us
                     ours.unlink()
+
+
+def write_or_refuse(path: Path, write: Callable[[], object]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise SettingError(f"cannot write {path}: {error.strerror}: choose a file you may write to") from error
 
 
 def raise_descriptor_limit() -> int:
