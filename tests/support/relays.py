@@ -14,10 +14,8 @@ JOIN_MS = 10_000
 class BareRelay:
     """A relay with one TCP listener a side. A context manager."""
 
-    def __init__(self, *, handshake_ms: int) -> None:
-        self.relay = Relay(
-            max_message_bytes=MIB, memory_bytes=64 * MIB, connection_bytes=MIB, handshake_ms=handshake_ms
-        )
+    def __init__(self, **settings: int) -> None:
+        self.relay = Relay(max_message_bytes=MIB, memory_bytes=64 * MIB, connection_bytes=MIB, **settings)
         self.frontend = self._listen(FRONTEND, 0)
         self.backend = self._listen(BACKEND, 1)
 
