@@ -8,8 +8,8 @@ from typing import Any
 
 import zmq
 from support.peers import EchoWorkers, Peers
-from support.relays import BareRelay
 from support.proxies import HostedProxy, ProxyProcess
+from support.relays import BareRelay
 from support.waiting import wait_until, wait_while_steady
 from support.zmtp_peer import ZmtpPeer, command, frame, greeting, message, ping, ready
 
