@@ -14,8 +14,14 @@ JOIN_MS = 10_000
 class BareRelay:
     """A relay with one TCP listener a side. A context manager."""
 
-    def __init__(self, **settings: int) -> None:
-        self.relay = Relay(max_message_bytes=MIB, memory_bytes=64 * MIB, connection_bytes=MIB, **settings)
+    def __init__(self, *, handshake_ms: int = 5_000, stall_ms: int = 30_000) -> None:
+        self.relay = Relay(
+            max_message_bytes=MIB,
+            memory_bytes=64 * MIB,
+            connection_bytes=MIB,
+            handshake_ms=handshake_ms,
+            stall_ms=stall_ms,
+        )
         self.frontend = self._listen(FRONTEND, 0)
         self.backend = self._listen(BACKEND, 1)
 
