@@ -39,3 +39,19 @@ class ForkedProxy(ProxyStateError):
 
 class RelayStuck(ZproxyError):
     """The relay's thread does not answer, or does not end: a fault of zproxy's own."""
+
+
+class LibzmqMissing(ZproxyError):
+    """pyzmq's libzmq, or a function of it, is not to be found."""
+
+
+class LoadError(ZproxyError):
+    """Load could not be put through a proxy, or came back wrong."""
+
+
+class NoAnswer(LoadError):
+    """Nothing came back in time."""
+
+
+class WrongReply(LoadError):
+    """A reply is not what the worker was sent: a benchmark over it would mean nothing."""

@@ -37,3 +37,11 @@ def peak_rss_bytes(pid: int) -> int:
 def descriptor_count(pid: int) -> int:
     """Open file descriptors."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def available_memory_bytes() -> int:
+    """What the machine can still give without swapping."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.processes import SUPPORT, Servant
+from support.processes import Servant
 from support.waiting import wait_until
+from zproxy.loadgen.programs import ZMQ_PROXY
 from zproxy.processes import end, spawn
 from zproxy.procfs import descriptor_count
 
 START_SECONDS = 20.0
 
 PROGRAMS: dict[str, list[str]] = {
-    "zmq.proxy": [sys.executable, str(SUPPORT / "zmq_proxy.py")],
+    "zmq.proxy": ZMQ_PROXY,
     "zproxy": [sys.executable, str(Path(sys.executable).parent / "zproxy"), "run", "--log-format", "json"],
 }
 

@@ -12,13 +12,14 @@ from typing import NoReturn
 
 import click
 
-from zproxy.errors import RelayStuck, ZproxyError
+from zproxy.errors import LibzmqMissing, LoadError, RelayStuck, ZproxyError
 
 # Command → where it lives. `zproxy COMMAND` imports that module alone.
 COMMANDS = {
     "run": "zproxy.cli.run:run",
     "echo": "zproxy.cli.echo:echo",
     "demo": "zproxy.cli.demo:demo",
+    "bench": "zproxy.cli.bench:bench",
     "completion": "zproxy.cli.completion:completion",
 }
 EXIT_FAULT, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -67,7 +68,7 @@ def main() -> NoReturn:
         code = _complain("zproxy", error.format_message(), error.exit_code)
     except click.Abort:  # SIGINT that no command took, or the end of a prompt
         code = EXIT_INTERRUPTED
-    except RelayStuck as error:
+    except (RelayStuck, LoadError, LibzmqMissing) as error:
         code = _complain("zproxy", str(error), EXIT_FAULT)
     except ZproxyError as error:
         code = _complain("zproxy", str(error), EXIT_USAGE)

@@ -1,0 +1,12 @@
+"""Load: plain libzmq clients and workers, compiled and without the GIL, and measurements of proxies with them.
+
+    stamp      what a payload carries, so that a reply can be checked
+    sockets    some libzmq sockets of one thread
+    clients    send, await, check, time          each in a process of its own, see __main__.py
+    worker     sends everything back
+    programs   what can be measured, and how it is started
+    session    one program with its clients and workers, ready to be loaded
+    cases      what is measured; rows with their targets
+    pairs      zproxy and zmq.proxy in turn, ratios
+    report     tables
+"""

@@ -1,0 +1,71 @@
+"""The child processes of a session: `python -m zproxy.loadgen clients` and `… worker`. Lines of JSON (messages.py).
+
+    session ──Place──► clients, worker      once, as soon as the proxy is ready
+            ◄─Placed──
+            ──Load───► clients              any number of times
+            ◄─Result──                      or Failure, and the child ends
+"""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from zproxy.errors import LoadError
+from zproxy.loadgen.clients import Clients
+from zproxy.loadgen.messages import Answer, Failure, Load, Place, Placed, Result
+from zproxy.loadgen.worker import Worker
+from zproxy.procfs import cpu_seconds
+
+
+def answer(said: Answer) -> None:
+    """One line to the session."""
+    sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
+    sys.stdout.flush()
+
+
+def hear_place() -> Place:
+    """The first line of the session."""
+    return msgspec.json.decode(sys.stdin.buffer.readline(), type=Place)
+
+
+def run(clients: Clients, load: Load) -> Result:
+    """One load, with the CPU time the watched process has used meanwhile."""
+    before = cpu_seconds(load.watched_pid) if load.watched_pid else None
+    tally = clients.run(size=load.size, window=load.window, count=load.count, seconds=load.seconds)
+    used = None if before is None else cpu_seconds(load.watched_pid or 0) - before
+    return Result(tally.messages, tally.seconds, tally.rtt_p50_us, tally.rtt_p99_us, used)
+
+
+def serve_clients() -> None:
+    """Clients, until the session closes the line."""
+    place = hear_place()
+    clients = Clients(place.endpoint, count=place.count, timeout_ms=round(place.timeout_s * 1000))
+    answer(Placed(place.endpoint))
+    for line in sys.stdin.buffer:
+        answer(run(clients, msgspec.json.decode(line, type=Load)))
+
+
+def serve_worker() -> None:
+    """A worker, until it is killed."""
+    place = hear_place()
+    worker = Worker(is_router=place.is_bound, count=place.count)
+    if place.is_bound:
+        answer(Placed(worker.bind(place.endpoint)))
+    else:
+        worker.connect(place.endpoint)
+        answer(Placed(place.endpoint))
+    worker.serve()
+
+
+def main() -> None:
+    """The role is the only argument."""
+    try:
+        {"clients": serve_clients, "worker": serve_worker}[sys.argv[1]]()
+    except (LoadError, OSError, ValueError) as error:
+        answer(Failure(type(error).__name__, str(error)))
+
+
+if __name__ == "__main__":
+    main()

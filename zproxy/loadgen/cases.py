@@ -1,0 +1,129 @@
+"""Cases: what is measured. Rows: which figure of a case is compared, and the ratio zproxy promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+
+import msgspec
+
+from zproxy.loadgen.messages import Load
+from zproxy.loadgen.session import Figures, Session
+
+GIB = 1 << 30
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One load and the processes it needs. `options` are for `zproxy run` alone."""
+
+    name: str
+    size: int
+    window: int
+    clients: int = 1
+    workers: int = 1
+    count: int = 0  # 0: until the run's seconds are over
+    options: tuple[str, ...] = ()
+    memory_bytes: int = 0  # free memory it takes, of all its processes
+
+    def load(self, seconds: float) -> Load:
+        """What the clients are told. A case with a count takes the time it takes."""
+        return Load(self.size, self.window, self.count, 0.0 if self.count else seconds)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a figure of each side's run of a case, and their ratio."""
+
+    name: str
+    case: Case
+    title: str
+    unit: str
+    figure: Callable[[Figures], float | None]  # None: this program has no such figure
+    target: float | None  # None: shown for orientation
+    is_at_least: bool
+    is_against_size: bool = False  # the ratio is to the message's size, not to the rival's figure
+
+    def value(self, figures: Figures) -> float:
+        """The figure of a proxy, which has them all."""
+        value = self.figure(figures)
+        assert value is not None, self.name
+        return value
+
+    def ratio(self, own: Figures, rival: Figures) -> float:
+        """Of one pair."""
+        return self.value(own) / (own.size if self.is_against_size else self.value(rival))
+
+    def is_met(self, ratio: float) -> bool:
+        if self.target is None:
+            return True
+        return ratio >= self.target if self.is_at_least else ratio <= self.target
+
+
+def measure(program: str, case: Case, transport: str, seconds: float) -> Figures:
+    """One run of one case: fresh processes, a warm-up, one load. Raises LoadError and its kinds."""
+    load = case.load(seconds)
+    with Session(
+        program, transport=transport, clients=case.clients, workers=case.workers, options=case.options
+    ) as session:
+        first = session.warm_up(load)
+        figures = session.run(load)
+    return msgspec.structs.replace(figures, first_s=first.seconds) if case.count else figures
+
+
+SMALL = Case("64B", 64, 1000)
+ONE = Case("rtt", 64, 1)
+ONE_SPINNING = Case("rtt-spin", 64, 1, options=("--spin", "100us"))
+KIB = Case("1KiB", 1 << 10, 1000)
+LARGE = Case("16MiB", 16 << 20, 4)
+HUGE = Case("1GiB", GIB, 1, count=1, memory_bytes=5 * GIB)
+MANY = Case("200x5", 64, 5, clients=200, workers=4)
+
+ROWS = (
+    Row("64B", SMALL, "64 B, window 1000", "messages/s", attrgetter("messages_per_s"), 1.4, True),
+    Row("64B-cpu", SMALL, "proxy CPU per 64 B message", "µs", attrgetter("cpu_us_per_message"), 0.30, False),
+    Row("rtt", ONE, "round trip p50, one at a time", "µs", attrgetter("rtt_p50_us"), 0.75, False),
+    Row("rtt-spin", ONE_SPINNING, "the same, --spin 100us", "µs", attrgetter("rtt_p50_us"), 0.55, False),
+    Row("1KiB", KIB, "1 KiB, window 1000", "messages/s", attrgetter("messages_per_s"), 1.4, True),
+    Row("16MiB", LARGE, "16 MiB, window 4", "MB/s", attrgetter("megabytes_per_s"), 0.9, True),
+    Row("1GiB", HUGE, "1 GiB message, memory in use before", "s", attrgetter("seconds_per_message"), 0.8, False),
+    Row("1GiB-first", HUGE, "the proxy's first 1 GiB message", "s", attrgetter("first_s"), None, False),
+    Row(
+        "1GiB-memory",
+        HUGE,
+        "1 GiB messages, proxy memory / size",
+        "bytes",
+        attrgetter("proxy_peak_bytes"),
+        1.1,
+        False,
+        is_against_size=True,
+    ),
+    Row("200x5", MANY, "200 clients x 5, 64 B, 4 workers", "messages/s", attrgetter("messages_per_s"), 1.4, True),
+)
+
+
+def rows_named(names: Iterable[str]) -> list[Row]:
+    """The rows of these names; all of them for none. Raises ValueError."""
+    wanted = list(names)
+    known = [row.name for row in ROWS]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ValueError(f"no row {', '.join(unknown)}: there are {', '.join(known)}")
+    return [row for row in ROWS if not wanted or row.name in wanted]
+
+
+def custom_rows(case: Case) -> list[Row]:
+    """What there is to say about a case of the user's own; nothing is promised of it."""
+    rows = [
+        Row("messages", case, "messages a second", "messages/s", attrgetter("messages_per_s"), None, True),
+        Row("payload", case, "payload, one way", "MB/s", attrgetter("megabytes_per_s"), None, True),
+        Row("cpu", case, "proxy CPU per message", "µs", attrgetter("cpu_us_per_message"), None, False),
+    ]
+    if (case.window, case.clients) == (1, 1):
+        rows.append(Row("rtt", case, "round trip p50", "µs", attrgetter("rtt_p50_us"), None, False))
+    return rows
+
+
+def cases_of(rows: Iterable[Row]) -> list[Case]:
+    """Each case once, in the order of the rows."""
+    return list({row.case.name: row.case for row in rows}.values())

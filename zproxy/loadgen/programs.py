@@ -1,0 +1,124 @@
+"""Programs: what can be measured, how each is started, and the word where one is not installed.
+
+    proxies     clients ─► frontend │ backend ◄─ DEALER workers       zproxy, zmq.proxy, pyomq.proxy
+    haproxy     clients ─► its listener ─► one ROUTER worker, bound   bytes only: no framing, no routing, one hop
+    direct      clients ─────────────────► one ROUTER worker, bound   no proxy at all
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from zproxy.errors import LoadError
+from zproxy.loadgen.children import START_SECONDS, Child, Peer
+from zproxy.loadgen.messages import Place, Placed
+
+ZPROXY, RIVAL = "zproxy", "zmq.proxy"
+ZMQ_PROXY = [sys.executable, str(Path(__file__).with_name("zmq_proxy.py"))]
+# Without high-water marks: with the default of 1,000 messages zmq.proxy's ROUTER silently drops replies at a window
+# of 1,000, since it learns in steps of 500 what was read. A run that loses replies is no measurement.
+LOSSLESS_ZMQ_PROXY = [*ZMQ_PROXY, "--high-water-mark", "0"]
+PROXIES = {
+    ZPROXY: [sys.executable, "-m", "zproxy", "run", "--log-format", "json"],
+    RIVAL: LOSSLESS_ZMQ_PROXY,
+    "pyomq.proxy": [*LOSSLESS_ZMQ_PROXY, "--library", "pyomq"],
+}
+NEIGHBOURS = ("direct", "haproxy", "pyomq.proxy")
+
+HAPROXY_SETTINGS = """\
+global
+    nbthread 1
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+listen relay
+    bind fd@{listener}
+    server worker {worker}
+"""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where a program is started, and the worker it is to have. Children are closed with `stack`."""
+
+    directory: Path
+    stack: ExitStack
+    worker: Peer
+    worker_count: int
+    transport: str = "tcp"
+    options: tuple[str, ...] = ()  # for `zproxy run`; the others have none of them
+
+    def endpoint(self, name: str) -> str:
+        """Where something may be bound."""
+        return f"ipc://{self.directory}/{name}" if self.transport == "ipc" else "tcp://127.0.0.1:0"
+
+    def start(self, argv: list[str], **options: object) -> Child:
+        """A child of this room."""
+        child = Child(argv, self.directory / "proxy.log", **options)
+        self.stack.callback(child.close)
+        return child
+
+    def bind_worker(self) -> str:
+        """The endpoint of the worker, once it is bound."""
+        return self.worker.ask(Place(self.endpoint("worker"), 1, is_bound=True), Placed, START_SECONDS).endpoint
+
+    def connect_workers(self, endpoint: str) -> None:
+        """Connects the workers there."""
+        self.worker.ask(Place(endpoint, self.worker_count), Placed, START_SECONDS)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Where the clients connect, and the proxy if it is a child of ours."""
+
+    frontend: str
+    proxy: Child | None = None
+
+
+def missing(program: str) -> str | None:
+    """Why it cannot be measured here, and what would help; None when it can."""
+    if program == "haproxy" and shutil.which("haproxy") is None:
+        return "haproxy is not installed (Debian: apt-get install haproxy)"
+    if program == "pyomq.proxy" and importlib.util.find_spec("pyomq") is None:
+        return "pyomq is not installed (Python 3.11 or later: pip install pyomq==0.21.0)"
+    return None
+
+
+def start(program: str, room: Room) -> Lane:
+    """The program with its worker, ready for clients. Raises LoadError."""
+    if program == "direct":
+        return Lane(room.bind_worker())
+    return start_haproxy(room) if program == "haproxy" else start_proxy(program, room)
+
+
+def start_proxy(program: str, room: Room) -> Lane:
+    """One of PROXIES, and its workers."""
+    argv = [*PROXIES[program], "--frontend", room.endpoint("frontend"), "--backend", room.endpoint("backend")]
+    proxy = room.start([*argv, *(room.options if program == ZPROXY else ())])
+    line = proxy.read_line(START_SECONDS)
+    if not line.startswith("ready "):
+        raise LoadError(f"{program} said {line.strip()!r} instead of ready")
+    bound = dict(word.split("=", 1) for word in line.split()[1:])
+    room.connect_workers(bound["backend"])
+    return Lane(bound["frontend"], proxy)
+
+
+def start_haproxy(room: Room) -> Lane:
+    """HAProxy before a bound worker. It inherits a listener of ours, so that nobody takes the port meanwhile."""
+    settings = room.directory / "haproxy.cfg"
+    worker = room.bind_worker().replace("ipc://", "unix@").replace("tcp://", "")
+    with socket.socket(socket.AF_UNIX if room.transport == "ipc" else socket.AF_INET) as listener:
+        listener.bind(str(room.directory / "frontend") if room.transport == "ipc" else ("127.0.0.1", 0))
+        listener.listen(1024)
+        settings.write_text(HAPROXY_SETTINGS.format(listener=listener.fileno(), worker=worker))
+        proxy = room.start(["haproxy", "-db", "-q", "-f", str(settings)], pass_fds=[listener.fileno()])
+        name = listener.getsockname()
+    return Lane(f"ipc://{name}" if room.transport == "ipc" else f"tcp://{name[0]}:{name[1]}", proxy)
