@@ -116,9 +116,10 @@ def custom_rows(case: Case) -> list[Row]:
     """What there is to say about a case of the user's own; nothing is promised of it."""
     rows = [
         Row("messages", case, "messages a second", "messages/s", attrgetter("messages_per_s"), None, True),
-        Row("payload", case, "payload, one way", "MB/s", attrgetter("megabytes_per_s"), None, True),
         Row("cpu", case, "proxy CPU per message", "µs", attrgetter("cpu_us_per_message"), None, False),
     ]
+    if case.size:
+        rows.append(Row("payload", case, "payload, one way", "MB/s", attrgetter("megabytes_per_s"), None, True))
     if (case.window, case.clients) == (1, 1):
         rows.append(Row("rtt", case, "round trip p50", "µs", attrgetter("rtt_p50_us"), None, False))
     return rows

@@ -1,0 +1,65 @@
+"""`zproxy bench` measures for real, checks what comes back, and says in one line what is wrong."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.commands import ZPROXY, RunningProxy, ended, refused
+
+from zproxy.processes import spawn
+
+FEW = ("--count", "200", "--window", "10")
+NOBODY = "tcp://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("size", ["0", "64", "100KiB"])
+def test_it_compares_with_zmq_proxy(size: str) -> None:
+    done = ended("bench", *FEW, "--size", size)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert "zproxy / zmq.proxy" in done.stdout
+    for row in ("messages", "cpu", *(["payload"] if size != "0" else [])):
+        assert row in done.stdout
+
+
+def test_it_loads_a_proxy_that_runs(tmp_path: Path) -> None:
+    with RunningProxy(tmp_path) as proxy:
+        done = ended("bench", *FEW, "--clients", "3", "--frontend", proxy.frontend, "--backend", proxy.backend)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert "200 messages of 64 bytes" in done.stdout
+        assert "round trip p50" in done.stdout
+        totals = proxy.totals()
+    assert totals["requests_in"] == totals["requests_out"] == totals["replies_in"] == totals["replies_out"]
+    assert totals["requests_out"] >= 2 * 200  # the load, then one at a time; warm-ups beside
+
+
+def test_it_takes_the_endpoints_from_the_environment(tmp_path: Path) -> None:
+    with RunningProxy(tmp_path) as proxy:
+        environment = {"ZPROXY_FRONTEND": proxy.frontend, "ZPROXY_BACKEND": proxy.backend}
+        done = ended("bench", *FEW, env=environment)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert "200 messages of 64 bytes" in done.stdout
+
+
+def test_without_a_proxy_it_says_so() -> None:
+    done = ended("bench", *FEW, "--frontend", NOBODY, "--backend", NOBODY)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert NOBODY in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--size", "many"), ("--window", "0"), ("--clients", "-1"), ("--frontend", "nowhere")]
+)
+def test_what_cannot_be_measured_is_refused(option: str, value: str) -> None:
+    assert value in refused("bench", option, value)
+
+
+def test_ctrl_c_ends_it_at_once() -> None:
+    process = spawn([ZPROXY, "bench", "--count", "100000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=15)
+    assert process.returncode != 0
+    assert "Traceback" not in errors
