@@ -17,6 +17,7 @@ cdef extern from "<sys/socket.h>" nogil:
     cdef struct msghdr:
         iovec* msg_iov
         size_t msg_iovlen
+    ssize_t send(int fd, const void* source, size_t count, int flags)
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
 
 
@@ -85,18 +86,25 @@ cdef void flush_advance(Outbox* outbox, Pool* pool, size_t count) noexcept nogil
         outbox.tail = NULL
 
 
-cdef FlushCode outbox_flush(Outbox* outbox, Pool* pool, int fd) noexcept nogil:
-    cdef iovec[FLUSH_SLICES] target
+# What the socket takes of these, or -1. A single one is sent without the cost of a vector.
+cdef ssize_t slices_send(int fd, iovec* target, int entries) noexcept nogil:
     cdef msghdr header
-    cdef ssize_t written
-    cdef size_t total = 0
+    if entries == 1:
+        return send(fd, target[0].iov_base, target[0].iov_len, MSG_NOSIGNAL)
     memset(&header, 0, sizeof(header))
     header.msg_iov = target
+    header.msg_iovlen = entries
+    return sendmsg(fd, &header, MSG_NOSIGNAL)
+
+
+cdef FlushCode outbox_flush(Outbox* outbox, Pool* pool, int fd) noexcept nogil:
+    cdef iovec[FLUSH_SLICES] target
+    cdef ssize_t written
+    cdef size_t total = 0
     while outbox.bytes:
         if total >= FLUSH_BYTES:
             return FLUSH_AGAIN
-        header.msg_iovlen = flush_gather(outbox, target)
-        written = sendmsg(fd, &header, MSG_NOSIGNAL)
+        written = slices_send(fd, target, flush_gather(outbox, target))
         if written < 0:
             if errno == EINTR:
                 continue

@@ -8,18 +8,35 @@ cdef enum:
     CAPACITY_FIRST = 64         # power of two
 
 
+# Up to eight bytes as one number. Loads of a fixed length: a memcpy of a variable one would be a call.
+cdef inline uint64_t word_load(const uint8_t* key, uint8_t count) noexcept nogil:
+    cdef uint64_t word = 0
+    cdef uint32_t first = 0
+    cdef uint32_t last = 0
+    cdef uint8_t index
+    if count >= 8:
+        memcpy(&word, key, 8)
+    elif count >= 4:
+        memcpy(&first, key, 4)
+        memcpy(&last, key + count - 4, 4)
+        word = <uint64_t>first << 32 | last
+    else:
+        for index in range(count):
+            word = word << 8 | key[index]
+    return word
+
+
 # Eight bytes a step, each multiplied and folded (the idea of wyhash): 5-byte ids, libzmq's own, take one step.
 cdef inline uint64_t key_hash(uint64_t seed, const uint8_t* key, uint8_t key_bytes) noexcept nogil:
     cdef uint64_t state = seed ^ (key_bytes * <uint64_t>0x9E3779B97F4A7C15)
-    cdef uint64_t word
     cdef uint8_t left = key_bytes
+    cdef uint8_t step
     while left:
-        word = 0
-        memcpy(&word, key, min(left, <uint8_t>8))
-        state = (state ^ word) * <uint64_t>0xD6E8FEB86659FD93
+        step = min(left, <uint8_t>8)
+        state = (state ^ word_load(key, step)) * <uint64_t>0xD6E8FEB86659FD93
         state ^= state >> 32
-        key += min(left, <uint8_t>8)
-        left -= min(left, <uint8_t>8)
+        key += step
+        left -= step
     state = (state ^ seed) * <uint64_t>0xD6E8FEB86659FD93
     return state ^ (state >> 32)
 
