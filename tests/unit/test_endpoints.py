@@ -133,7 +133,10 @@ def test_a_socket_nobody_listens_on_is_replaced(tmp_path: Path) -> None:
     path = f"{tmp_path}/frontend"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
-    endpoints.bind(f"ipc://{path}", insecure=False).close()
+    bound = endpoints.bind(f"ipc://{path}", insecure=False)
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(path)
+    bound.close()
 
 
 def test_a_socket_that_another_program_listens_on_is_left_alone(tmp_path: Path) -> None:
