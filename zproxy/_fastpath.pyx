@@ -17,7 +17,7 @@ from zproxy.relay.block cimport SMALL_BYTES, Message, message_join, message_rele
 from zproxy.relay.connection cimport READY, REASON_NO_MEMORY, SIDE_BACKEND, Connection, connection_takes
 from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
 from zproxy.relay.hub cimport Hub, hub_doom
-from zproxy.relay.intake cimport intake_refund, outbox_budget
+from zproxy.relay.intake cimport intake_refund, reply_budget
 from zproxy.relay.outbox cimport outbox_reclaim
 from zproxy.relay.routes cimport ROUTE_NONE, routes_find
 from zproxy.relay.zmtp cimport Frame, routing_frame_read
@@ -148,11 +148,11 @@ cdef void backlog_dispatch(Fastpath* path) noexcept nogil:
 
 # Is its outbox within its budget, at the latest once what the socket takes is written?
 cdef bint may_take_more(Fastpath* path, Connection* client) noexcept nogil:
-    if client.outbox.bytes < outbox_budget(path.hub):
+    if client.outbox.bytes < reply_budget(path.hub, client):
         return True
     if client.may_write:
         connection_flush(path.hub, client)
-    return client.outbox.bytes == 0 or client.outbox.bytes < outbox_budget(path.hub)
+    return client.outbox.bytes == 0 or client.outbox.bytes < reply_budget(path.hub, client)
 
 
 # A reply came in: the client it is for, if it can have it; else it is counted why not.

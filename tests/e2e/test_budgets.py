@@ -10,7 +10,7 @@ import pytest
 import zmq
 from support.peers import Peers
 from support.proxies import HostedProxy
-from support.waiting import wait_while_steady
+from support.waiting import wait_until, wait_while_steady
 from support.zmtp_peer import ERROR, ConnectionClosed, ZmtpPeer, frame_header, greeting, message, ping, ready
 
 from zproxy.procfs import cpu_share, peak_rss_bytes, rss_bytes
@@ -150,25 +150,63 @@ def test_pings_of_a_peer_that_reads_no_pongs_cost_no_more_than_its_budget(
 def test_a_slow_reader_loses_replies_counted_and_nobody_else_notices(
     hosted: Host, peers: Peers, raw_peer: Connect
 ) -> None:
-    proxy = hosted(connection_memory=MIB)
+    proxy = hosted(connection_memory=MIB, memory=64 * MIB)
     worker = peers.connect(zmq.DEALER, proxy.backend)
     slow = raw_peer(proxy.frontend, receive_buffer_bytes=4096)
     slow.handshake("DEALER", b"slow")
     other = peers.connect(zmq.DEALER, proxy.frontend)
     proxy.wait_for("frontend_connections", 2)
-    sent = 400
-    for number in range(sent):
-        worker.send_multipart([b"slow", b"%d" % number, bytes(64 * KIB)])
-        if number % 40 == 0:
-            exchange(other, worker)
-    stats = proxy.wait_for("replies_in", sent + 10)
-    assert stats["dropped_slow_reader"] > 0
+    sent = 0
+
+    def push() -> int:
+        nonlocal sent
+        for number in range(sent, sent + 40):
+            worker.send_multipart([b"slow", b"%d" % number, bytes(64 * KIB)])
+        sent += 40
+        exchange(other, worker)
+        return proxy.stats()["dropped_slow_reader"]
+
+    wait_until(push, "replies dropped")
+    stats = proxy.wait_for("replies_in", sent + sent // 40)
     kept = sent - stats["dropped_slow_reader"]
     numbers = [int(slow.read_message()[0]) for _ in range(kept)]
     assert numbers == sorted(set(numbers))
     exchange(other, worker)
     worker.send_multipart([b"slow", b"again"])
     assert slow.read_message() == [b"again"]
+
+
+def test_a_client_that_takes_nothing_for_a_second_keeps_to_its_budget(
+    hosted: Host, peers: Peers, raw_peer: Connect
+) -> None:
+    proxy = hosted(connection_memory=MIB)
+    worker = peers.connect(zmq.DEALER, proxy.backend)
+    raw_peer(proxy.frontend, receive_buffer_bytes=4096).handshake("DEALER", b"slow")
+    for _ in range(16):  # the system's own buffers take up to 4 MiB of it
+        worker.send_multipart([b"slow", bytes(MIB)])
+
+    before = proxy.wait_for("replies_in", 16)["memory_bytes"]
+
+    def trickle() -> int:
+        worker.send_multipart([b"slow", b"x"])
+        return proxy.stats()["dropped_slow_reader"]
+
+    wait_until(trickle, "a reply dropped")
+    assert proxy.stats()["memory_bytes"] < before + MIB
+
+
+def test_a_client_that_reads_may_have_more_than_its_budget_on_the_way(
+    hosted: Host, peers: Peers, raw_peer: Connect
+) -> None:
+    proxy = hosted(connection_memory=MIB)
+    worker = peers.connect(zmq.DEALER, proxy.backend)
+    client = raw_peer(proxy.frontend, receive_buffer_bytes=4096)
+    client.handshake("DEALER", b"node")
+    for number in range(4):
+        worker.send_multipart([b"node", b"%d" % number, bytes(16 * MIB)])
+    received = [client.read_message() for _ in range(4)]
+    assert [int(number) for number, _ in received] == [0, 1, 2, 3]
+    assert proxy.stats()["dropped_slow_reader"] == 0
 
 
 def test_a_frame_above_max_message_is_refused_by_its_header(hosted: Host, peers: Peers, raw_peer: Connect) -> None:

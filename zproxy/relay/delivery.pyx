@@ -1,6 +1,6 @@
 """Delivery: whole messages into a connection's outbox, and onto the wire; see delivery.pxd for the contract."""
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from zproxy.relay.block cimport SLICE_CONTINUES, Message, message_append, message_release
@@ -51,7 +51,10 @@ cdef int deliver_chain(
 
 
 cdef void connection_flush(Hub* hub, Connection* connection) noexcept nogil:
+    cdef uint64_t bytes_written = connection.outbox.bytes_written
     cdef FlushCode code = outbox_flush(&connection.outbox, &hub.pool, connection.fd)
+    if connection.outbox.bytes_written != bytes_written:
+        connection.written_ms = hub.now_ms
     if connection.timers[<int>TIMER_ACKNOWLEDGE].due_ms == 0:
         hub_arm(hub, connection, TIMER_ACKNOWLEDGE)
     hub_weigh_outbox(hub, connection, connection.outbox.bytes)

@@ -20,6 +20,7 @@ from zproxy.relay.hub cimport Hub
 
 cdef enum:
     STALL_PROGRESS_BYTES = 65536    # an unfinished message must grow by this in --stall
+    SLOW_AFTER_MS = 1000            # a client that took nothing for so long is slow: above a round trip, a busy moment
 
 cdef int intake_level(const Hub* hub) noexcept nogil
 
@@ -42,11 +43,19 @@ cdef void intake_assembled(Hub* hub, Connection* connection) noexcept nogil
 # TIMER_STALL is due. Not the peer's fault if we did not read it.
 cdef void intake_stalled(Hub* hub, Connection* connection) noexcept nogil
 
-# What one connection's outbox may hold now: its budget, but never more than what is free below the first level, so that
-# any number of slow readers leaves room for the others (the dynamic threshold of Choudhury and Hahne, 1998).
-cdef inline uint64_t outbox_budget(const Hub* hub) noexcept nogil:
+# Free below the first level, of which each outbox may have as much as it leaves free: any number of slow readers leaves
+# room for the others (the dynamic threshold of Choudhury and Hahne, 1998).
+cdef inline uint64_t outbox_share(const Hub* hub) noexcept nogil:
     cdef uint64_t limit = hub.settings.memory_bytes - hub.settings.memory_bytes // 4
-    cdef uint64_t free_bytes = 0
-    if hub.pool.live_bytes < limit:
-        free_bytes = limit - hub.pool.live_bytes
-    return min(hub.settings.connection_bytes, free_bytes)
+    return limit - hub.pool.live_bytes if hub.pool.live_bytes < limit else 0
+
+
+# What the outbox of a peer that does not read may hold now.
+cdef inline uint64_t outbox_budget(const Hub* hub) noexcept nogil:
+    return min(hub.settings.connection_bytes, outbox_share(hub))
+
+
+# What replies may fill of a client's outbox now. While its socket takes something it is no slow reader, however much
+# came for it at once: three tensors of 40 MiB are no reason to drop the third.
+cdef inline uint64_t reply_budget(const Hub* hub, const Connection* client) noexcept nogil:
+    return outbox_share(hub) if hub.now_ms - client.written_ms < SLOW_AFTER_MS else outbox_budget(hub)
