@@ -1,5 +1,9 @@
 """zproxy: the message proxy between the nodes of a training cluster and their masters."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from zproxy.errors import (
     AlreadyStarted,
     EndpointError,
@@ -12,7 +16,9 @@ from zproxy.errors import (
     SettingError,
     ZproxyError,
 )
-from zproxy.proxy import Proxy
+
+if TYPE_CHECKING:
+    from zproxy.proxy import Proxy
 
 __all__ = [
     "AlreadyStarted",
@@ -29,9 +35,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":  # importlib.metadata costs more than all the rest of the import
+def __getattr__(name: str) -> Any:
+    """What takes long to import, when it is asked for: every command and every TAB in a shell begins here."""
+    if name == "Proxy":
+        from zproxy.proxy import Proxy
+
+        return Proxy
+    if name == "__version__":
         from importlib.metadata import version
 
         return version("zproxy")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

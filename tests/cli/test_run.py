@@ -200,3 +200,9 @@ def test_help_names_units_defaults_and_an_example() -> None:
         "Example:",
     ):
         assert words in said
+
+
+def test_ctrl_c_is_tamed_before_what_takes_long_is_imported() -> None:
+    script = "import sys, zproxy.__main__, zproxy; print('zproxy.proxy' in sys.modules, 'Proxy' in dir(zproxy))"
+    printed = subprocess.run([sys.executable, "-c", script], cwd="/", capture_output=True, text=True, check=True).stdout
+    assert printed == "False True\n"
