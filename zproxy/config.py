@@ -33,13 +33,15 @@ class Spin(NamedTuple):
     is_auto: bool
 
 
-class _Unit(NamedTuple):
+class Unit(NamedTuple):
+    """How a quantity is read and written."""
+
     parse: Callable[[Any], float]
     show: Callable[[Any], str]
 
 
-BYTES = _Unit(units.parse_size, units.show_size)
-SECONDS = _Unit(units.parse_time, units.show_time)
+BYTES = Unit(units.parse_size, units.show_size)
+SECONDS = Unit(units.parse_time, units.show_time)
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,15 @@ class Option:
 
 
 def _endpoints(given: Endpoints) -> tuple[str, ...]:
-    listed = [given] if isinstance(given, str) else list(given or ())
+    listed = [given] if isinstance(given, (str, bytes)) else list(given or ())
     return tuple(endpoints.parse(text).text for text in listed)
 
 
-def _bounded(given: Any, unit: _Unit, least: float, most: float, words: Iterable[str]) -> float:
-    """A number of `unit` that is neither too small nor too large; `words` could be written instead."""
+def bounded(given: Any, unit: Unit, least: float, most: float, words: Iterable[str] = ()) -> float:
+    """A number of `unit` that is neither too small nor too large; `words` could be written instead.
+
+    Raises SettingError.
+    """
     try:
         value = unit.parse(given)
     except ValueError as error:
@@ -96,7 +101,7 @@ def _size(least: int, words: Mapping[str, Callable[[], int]] = MappingProxyType(
     def parse(given: units.Size) -> int:
         if given in words:
             return words[str(given)]()
-        return int(_bounded(given, BYTES, least, PIB, words))
+        return int(bounded(given, BYTES, least, PIB, words))
 
     return Kind("SIZE", parse, tuple(words))
 
@@ -105,7 +110,7 @@ def _milliseconds(least: float, most: float, words: Mapping[str, int] = MappingP
     def parse(given: units.Time) -> int:
         if given in words:
             return words[str(given)]
-        return round(1e3 * _bounded(given, SECONDS, least, most, words))
+        return round(1e3 * bounded(given, SECONDS, least, most, words))
 
     return Kind("TIME", parse, tuple(words))
 
@@ -116,13 +121,19 @@ def _spin() -> Kind:
     def parse(given: units.Time) -> Spin:
         if given in words:
             return words[str(given)]
-        return Spin(round(1e6 * _bounded(given, SECONDS, 1e-6, 0.1, words)), False)
+        return Spin(round(1e6 * bounded(given, SECONDS, 1e-6, 0.1, words)), False)
 
     return Kind("TIME", parse, tuple(words))
 
 
+def _flag(given: Any) -> bool:
+    if not isinstance(given, bool):  # "no" would mean yes
+        raise SettingError(f"{given!r} is no flag: write True or False")
+    return given
+
+
 ENDPOINTS = Kind("ENDPOINT", _endpoints, is_list=True)
-FLAG = Kind("", bool, is_flag=True)
+FLAG = Kind("", _flag, is_flag=True)
 UNITS = ("_bytes", "_ms")
 
 

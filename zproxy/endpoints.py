@@ -33,6 +33,8 @@ REMEDIES = {
     errno.EPERM: "choose a directory you may write to",
     errno.EADDRNOTAVAIL: "give an address of this host; `ip address` lists them",
     errno.EROFS: "choose a directory you may write to",
+    errno.ENOENT: "choose a directory that can be made",
+    errno.ENOTDIR: "a file is where a directory has to be; choose another path",
 }
 
 
@@ -76,7 +78,9 @@ class Bound:
 
 
 def parse(text: str) -> Endpoint:
-    """Raises EndpointError for anything but tcp://HOST:PORT and ipc://PATH."""
+    """Raises EndpointError for anything but tcp://HOST:PORT and ipc://PATH, such as the bytes that pyzmq takes too."""
+    if not isinstance(text, str):
+        raise EndpointError(f"bad endpoint {text!r}: write it as text, like 'tcp://127.0.0.1:5555'")
     if text.startswith("ipc://"):
         return Endpoint(text, path=_path_of(text))
     host, _, port = text.removeprefix("tcp://").rpartition(":")

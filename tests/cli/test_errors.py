@@ -78,9 +78,11 @@ def test_a_wrong_word_is_refused(arguments: list[str], said: str) -> None:
         (["--frontend", "tcp://0.0.0.0:0"], "--insecure"),
         (["--frontend", "tcp://[::]:0"], "--insecure"),
         (["--frontend", "tcp://192.0.2.1:5555", "--insecure"], "give an address of this host"),
-        (["--frontend", "ipc:///proc/zproxy/frontend"], "cannot bind ipc:///proc/zproxy/frontend"),
+        (["--frontend", "ipc:///proc/zproxy/frontend"], "choose a directory that can be made"),
+        (["--frontend", "ipc:///dev/null/frontend"], "choose another path"),
         (["--endpoints-file", "/proc/zproxy"], "cannot write /proc/zproxy"),
         (["--endpoints-file", "/"], "is a directory"),
+        (["--endpoints-file", ""], "it is a directory: choose a file"),
     ],
 )
 def test_an_endpoint_that_cannot_be_had_is_refused(arguments: list[str], said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,7 @@ def test_text_and_numbers_mean_the_same() -> None:
         ({"spin": "fast"}, "spin: 'fast' is no time: write for example 100us, 2s or 1.5, or auto, or off"),
         ({"drain": -1}, "drain: -1 is no time"),
         ({"memory": "some"}, "memory: 'some' is no size"),
+        ({"insecure": "no"}, "insecure: 'no' is no flag: write True or False"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_by_name(options: dict[str, object], said: str) -> None:
@@ -59,6 +61,12 @@ def test_a_setting_that_cannot_be_is_refused_by_name(options: dict[str, object],
 def test_an_endpoint_that_cannot_be_is_refused() -> None:
     with pytest.raises(EndpointError, match="bad endpoint 'nowhere'"):
         Settings.of(frontend=["tcp://127.0.0.1:0", "nowhere"])
+
+
+@pytest.mark.parametrize("given", [b"tcp://127.0.0.1:0", [b"tcp://127.0.0.1:0"], [None]])
+def test_an_endpoint_is_text(given: Any) -> None:
+    with pytest.raises(EndpointError, match="write it as text, like 'tcp://127.0.0.1:5555'"):
+        Settings.of(frontend=given)
 
 
 def test_an_unknown_option_is_refused() -> None:

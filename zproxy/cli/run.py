@@ -110,6 +110,8 @@ def endpoints_published(path: Path | None, proxy: Proxy) -> Iterator[Callable[[]
     if path is None:
         yield lambda: None
         return
+    if path.is_dir():  # "" too: it would be refused only once the proxy runs
+        raise SettingError(f"cannot write {path}: it is a directory: choose a file you may write to")
     text = json.dumps({"frontend": proxy.frontend, "backend": proxy.backend, "pid": os.getpid()})
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
