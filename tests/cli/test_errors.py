@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.commands import RunningProxy, ended, refused
+from support.commands import ZPROXY, RunningProxy, ended, refused
 
 from zproxy import cli
 from zproxy.cli.run import run
@@ -122,6 +123,13 @@ def test_an_interrupt_that_no_command_takes_is_an_exit_code(
     with pytest.raises(SystemExit) as ended_with:
         cli.main()
     assert (ended_with.value.code, capsys.readouterr().out) == (130, "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["completion", "bash"]])
+def test_a_full_disk_is_told_in_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([ZPROXY, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "zproxy: cannot write all of the output: its disk is full\n")
 
 
 def test_zproxy_alone_and_its_help_exit_well() -> None:

@@ -6,6 +6,7 @@ What a user did wrong is one line on stderr and exit code 2; a traceback is a fa
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -72,6 +73,10 @@ def main() -> NoReturn:
         code = _complain("zproxy", str(error), EXIT_FAULT)
     except ZproxyError as error:
         code = _complain("zproxy", str(error), EXIT_USAGE)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        code = _complain("zproxy", "cannot write all of the output: its disk is full", EXIT_FAULT)
     sys.exit(code if isinstance(code, int) else 0)
 
 
