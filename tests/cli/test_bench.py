@@ -12,7 +12,7 @@ from support.commands import ZPROXY, RunningProxy, ended, refused
 from zproxy.processes import spawn
 
 FEW = ("--count", "200", "--window", "10")
-NOBODY = "tcp://127.0.0.1:1"
+NOBODY, NOBODY_ELSE = "tcp://127.0.0.1:1", "tcp://127.0.0.1:2"
 
 
 @pytest.mark.parametrize("size", ["0", "64", "100KiB"])
@@ -43,18 +43,54 @@ def test_it_takes_the_endpoints_from_the_environment(tmp_path: Path) -> None:
         assert "200 messages of 64 bytes" in done.stdout
 
 
-def test_without_a_proxy_it_says_so() -> None:
-    done = ended("bench", *FEW, "--frontend", NOBODY, "--backend", NOBODY)
+def test_without_a_proxy_it_says_so_and_where_it_looked() -> None:
+    done = ended("bench", *FEW, "--frontend", NOBODY, "--backend", NOBODY_ELSE)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert NOBODY in done.stderr
+    assert f"no proxy has answered at {NOBODY}" in done.stderr
+    assert f"--backend {NOBODY_ELSE}" in done.stderr
+
+
+def test_a_proxy_that_refuses_the_load_is_not_called_absent(tmp_path: Path) -> None:
+    with RunningProxy(tmp_path, "--max-message", "1KiB") as proxy:
+        done = ended("bench", "--size", "2KiB", "--frontend", proxy.frontend, "--backend", proxy.backend)
+    assert done.returncode == 1
+    assert "100 of 100 requests" in done.stderr
+    assert "were never answered: see the proxy's log" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--size", "many"), ("--window", "0"), ("--clients", "-1"), ("--frontend", "nowhere")]
+    ("option", "value"),
+    [
+        ("--size", "many"),
+        ("--size", "2TiB"),
+        ("--window", "0"),
+        ("--clients", "-1"),
+        ("--seconds", "0"),
+        ("--seconds", "2h"),
+        ("--frontend", "nowhere"),
+        ("--backend", "tcp://127.0.0.1:0"),
+    ],
 )
 def test_what_cannot_be_measured_is_refused(option: str, value: str) -> None:
     assert value in refused("bench", option, value)
+
+
+def test_more_than_the_memory_is_refused_before_it_starts() -> None:
+    said = refused("bench", "--size", "1TiB", "--clients", "64")
+    assert "64 x 100 messages of 1TiB under way take" in said
+    assert "lower --size, --window or --clients" in said
+
+
+def test_a_closed_stdout_is_no_fault() -> None:
+    done = subprocess.run(["sh", "-c", f"{ZPROXY} bench --count 10 >&-"], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_narrow_terminal_cuts_no_figure_off() -> None:
+    done = ended("bench", *FEW, env={"COLUMNS": "40", "FORCE_COLOR": "1"})
+    assert "zmq.proxy" in done.stdout
+    assert "…" not in done.stdout
 
 
 def test_ctrl_c_ends_it_at_once() -> None:

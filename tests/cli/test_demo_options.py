@@ -23,6 +23,7 @@ from zproxy.demo.plan import Plan
         ("--steps", "0"),
         ("--steps", "10001"),
         ("--patience", "0"),
+        ("--patience", "2h"),
         ("--plot", "/"),
     ],
 )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from zproxy.errors import LoadError
+from zproxy.loadgen import report
 from zproxy.loadgen.cases import Case, custom_rows, rows_named
 from zproxy.loadgen.pairs import Comparison, Plan
 from zproxy.loadgen.programs import RIVAL, ZPROXY
@@ -74,3 +78,12 @@ def test_a_target_is_a_floor_or_a_ceiling(name: str, good: float, bad: float) ->
     row = rows_named([name])[0]
     assert row.is_met(good)
     assert not row.is_met(bad)
+
+
+def test_a_failure_of_every_pair_is_told_once() -> None:
+    broken = compare(Bench({ZPROXY: [0, 0, 0], RIVAL: [1, 1, 1]}), pair_count=3).book
+    out = io.StringIO()
+    report.print_book(broken, Console(file=out, width=130))
+    assert len(broken.failures) == 3
+    assert out.getvalue().count("failed: any tcp zproxy: it broke") == 1
+    assert "median of pairs" not in out.getvalue()  # there is none

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TypeVar
 
 import click
 from rich.console import Console
 
-from zproxy import endpoints, units
+from zproxy.cli.options import CONNECTABLE, size_up_to, time_between
 from zproxy.config import DEFAULT_BACKEND, DEFAULT_FRONTEND
+from zproxy.errors import NoAnswer
 from zproxy.loadgen import report
-from zproxy.loadgen.cases import Case, custom_rows, rows_named
+from zproxy.loadgen.cases import GIB, Case, custom_rows, rows_named
 from zproxy.loadgen.clients import CLIENTS_MAX, WINDOW_MAX
 from zproxy.loadgen.messages import Load
 from zproxy.loadgen.pairs import Comparison, Plan
 from zproxy.loadgen.session import Figures, Session
+from zproxy.procfs import available_memory_bytes
+from zproxy.units import show_size
 
 SHORT_ROWS = ("64B", "64B-cpu", "rtt", "1KiB")
 SHORT_PAIRS = 3
 ANSWER_SECONDS = 5.0
+SIZE_MAX = 1024 * GIB
 EPILOG = """\b
 Examples: beside zmq.proxy; the same with messages of 1 MiB; through the proxy that `zproxy run` started
   zproxy bench
@@ -28,47 +30,35 @@ Examples: beside zmq.proxy; the same with messages of 1 MiB; through the proxy t
   zproxy bench --frontend tcp://127.0.0.1:5555
 """
 
-T = TypeVar("T")
-
-
-def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """A type of option: what `parse` makes of it."""
-
-    def check(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from error
-
-    return check
-
-
-ENDPOINT = checked(lambda text: endpoints.parse(text).text)
-SIZE = checked(units.parse_size)
-SECONDS = checked(units.parse_time)
-
 
 @click.command(epilog=EPILOG, short_help="Measure zproxy beside zmq.proxy, or a running proxy.")
 @click.option(
     "--frontend",
     envvar="ZPROXY_FRONTEND",
-    type=ENDPOINT,
+    show_envvar=True,
+    type=CONNECTABLE,
     metavar="ENDPOINT",
     help=f"A running proxy's, where clients connect; {DEFAULT_FRONTEND} when only --backend is given.",
 )
 @click.option(
     "--backend",
     envvar="ZPROXY_BACKEND",
-    type=ENDPOINT,
+    show_envvar=True,
+    type=CONNECTABLE,
     metavar="ENDPOINT",
     help=f"A running proxy's, where the worker connects; {DEFAULT_BACKEND} when only --frontend is given.",
 )
-@click.option("--size", type=SIZE, metavar="SIZE", help="Of a message.  [default: 64]")
+@click.option("--size", type=size_up_to(SIZE_MAX), metavar="SIZE", help="Of a message.  [default: 64]")
 @click.option("--window", type=click.IntRange(1, WINDOW_MAX), help="Messages under way a client.  [default: 100]")
 @click.option("--clients", type=click.IntRange(1, CLIENTS_MAX), help="Each a socket of its own.  [default: 1]")
 @click.option("--count", type=click.IntRange(1), help="Messages of a run, instead of --seconds.")
 @click.option(
-    "--seconds", type=SECONDS, default="500ms", show_default=True, metavar="TIME", help="How long each run sends."
+    "--seconds",
+    type=time_between(0.001, 3600),
+    default="500ms",
+    show_default=True,
+    metavar="TIME",
+    help="How long each run sends.",
 )
 def bench(
     frontend: str | None,
@@ -87,10 +77,22 @@ def bench(
     """
     is_usual = (size, window, clients, count) == (None, None, None, None)
     case = Case("custom", 64 if size is None else size, window or 100, clients or 1, count=count or 0)
+    check_memory(case)
     if frontend is not None or backend is not None:
         load_running(frontend or DEFAULT_FRONTEND, backend or DEFAULT_BACKEND, case, seconds)
     else:
         compare(None if is_usual else case, seconds)
+
+
+def check_memory(case: Case) -> None:
+    """Raises UsageError when the requests under way alone take more memory than there is."""
+    needed, free = case.size * case.window * case.clients, available_memory_bytes()
+    if needed > free:
+        raise click.UsageError(
+            f"{case.clients} x {case.window} messages of {show_size(case.size)} under way take {show_size(needed)} of "
+            f"memory, {show_size(free)} are free: lower --size, --window or --clients",
+            click.get_current_context(),
+        )
 
 
 def compare(case: Case | None, seconds: float) -> None:
@@ -114,7 +116,10 @@ def load_running(frontend: str, backend: str, case: Case, seconds: float) -> Non
 
 
 def run_through(frontend: str, backend: str, clients: int, load: Load) -> Figures:
-    """One load, after a warm-up."""
-    with Session("running", endpoints=(frontend, backend), clients=clients, timeout_s=ANSWER_SECONDS) as session:
-        session.warm_up(load)
-        return session.run(load)
+    """One load, after a warm-up. Raises NoAnswer, which names both ends: either may be the wrong one."""
+    try:
+        with Session("running", endpoints=(frontend, backend), clients=clients, timeout_s=ANSWER_SECONDS) as session:
+            session.warm_up(load)
+            return session.run(load)
+    except NoAnswer as error:
+        raise NoAnswer(f"{error} (--frontend {frontend} --backend {backend})") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from zproxy.cli.options import time_between
 from zproxy.demo import command
 from zproxy.demo.plan import MAX_NODES, MAX_STEPS, Plan
 
@@ -22,10 +23,11 @@ from zproxy.demo.plan import MAX_NODES, MAX_STEPS, Plan
 )
 @click.option(
     "--patience",
-    type=click.FloatRange(0.1, 3600),
-    default=30.0,
+    type=time_between(0.1, 3600),
+    default="30s",
     show_default=True,
-    help="Seconds after which a silent node is given up.",
+    metavar="TIME",
+    help="How long a node may be silent before all is given up.",
 )
 def demo(nodes: int, steps: int, plot: Path | None, patience: float) -> None:
     """Train a small language model on Python's own source, by several processes through one proxy.

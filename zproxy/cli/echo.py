@@ -11,7 +11,7 @@ from typing import TypeVar
 import click
 import zmq
 
-from zproxy import endpoints
+from zproxy.cli.options import CONNECTABLE
 from zproxy.config import DEFAULT_BACKEND
 
 T = TypeVar("T")
@@ -25,6 +25,7 @@ LINGER_MS = 1000  # for answers still on their way out when the end is asked for
     "--backend",
     envvar="ZPROXY_BACKEND",
     show_envvar=True,
+    type=CONNECTABLE,
     default=DEFAULT_BACKEND,
     show_default=True,
     metavar="ENDPOINT",
@@ -42,7 +43,6 @@ def echo(backend: str, socket_type: str) -> None:
 
     Start order does not matter: it connects as soon as a proxy is there, and anew when one comes back.
     """
-    endpoints.resolve(endpoints.parse(backend))  # libzmq would try an address that can be none's for ever
     with zmq.Context() as context, context.socket(SOCKET_TYPES[socket_type]) as worker:
         worker.linger = LINGER_MS
         worker.ipv6 = "[" in backend

@@ -1,4 +1,4 @@
-"""Options of `zproxy run`, made from the table in config.py: checked while parsing, shown by group."""
+"""Options: what commands take, checked while parsing; those of `zproxy run` from the table in config.py, by group."""
 
 from __future__ import annotations
 
@@ -7,11 +7,43 @@ from typing import Any, TypeVar
 
 import click
 
-from zproxy.config import OPTIONS, Kind, Option
-from zproxy.errors import ZproxyError
+from zproxy import endpoints
+from zproxy.config import BYTES, OPTIONS, SECONDS, Kind, Option, bounded
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 OTHERS = "Output"
+
+
+def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """A type of option: what `parse` makes of it, or the sentence of its ValueError."""
+
+    def check(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return check
+
+
+def time_between(least: float, most: float) -> Callable[[str], float]:
+    """A type of option: seconds, from a TIME."""
+    return checked(lambda text: bounded(text, SECONDS, least, most))
+
+
+def size_up_to(most: int) -> Callable[[str], int]:
+    """A type of option: bytes, from a SIZE."""
+    return checked(lambda text: int(bounded(text, BYTES, 0, most)))
+
+
+def connectable(text: str) -> str:
+    """An endpoint one can connect to: libzmq would try an address that can be nobody's for ever."""
+    endpoints.resolve(endpoints.parse(text))
+    return text
+
+
+CONNECTABLE = checked(connectable)
 
 
 class GroupedHelp(click.Command):
@@ -43,7 +75,7 @@ def _click_option(option: Option) -> Callable[[F], F]:
     return click.option(
         option.flag,
         option.name,
-        type=_checked(kind),
+        type=checked(_as_written(kind)),
         multiple=kind.is_list,
         metavar="|".join((*kind.words, kind.metavar)),
         shell_complete=_words_of(kind),
@@ -51,12 +83,9 @@ def _click_option(option: Option) -> Callable[[F], F]:
     )
 
 
-def _checked(kind: Kind) -> Callable[[str], str]:
+def _as_written(kind: Kind) -> Callable[[str], str]:
     def check(text: str) -> str:
-        try:
-            kind.parse(text)
-        except ZproxyError as error:
-            raise click.BadParameter(str(error)) from error
+        kind.parse(text)
         return text
 
     return check

@@ -55,6 +55,7 @@ cdef struct Load:               # one run over all clients; owns all but the soc
     int64_t until_ns            # no request after that
     uint64_t sent
     uint64_t answered
+    bint was_answered           # in an earlier run: there is a proxy
     int64_t began_ns
     int64_t ended_ns
     int64_t sent_ns             # of the last request; with a window of 1 the one under way
@@ -307,17 +308,19 @@ cdef class Clients:
 
     cdef int _check(self, int code) except -1:
         missing = self.load.sent - self.load.answered
-        if code == LOAD_SILENT and self.load.answered == 0:
+        if code == LOAD_SILENT and not self.load.was_answered and self.load.answered == 0:
             waited = f"{self.load.timeout_ns / 1e9:g} s"
             raise NoAnswer(f"no proxy has answered at {self.endpoint} within {waited}: start one, or name another")
         if code == LOAD_SILENT:
-            raise NoAnswer(f"{missing} of {self.load.sent} requests to {self.endpoint} were never answered")
+            which = f"{missing} of {self.load.sent} requests to {self.endpoint}"
+            raise NoAnswer(f"{which} were never answered: see the proxy's log")
         if code == LOAD_WRONG:
             raise WrongReply(f"a reply from {self.endpoint} is not its request: does another worker answer there?")
         return libzmq_check(code)
 
     cdef object _tally(self):
         seconds = (self.load.ended_ns - self.load.began_ns) / 1e9
+        self.load.was_answered = True
         if not self.load.keeps_samples:
             return Tally(self.load.answered, seconds, None, None)
         qsort(self.load.samples, self.load.sample_count, sizeof(int64_t), sample_compare)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from typing import Any
 
 from rich.box import SIMPLE
@@ -18,13 +17,15 @@ from zproxy.loadgen.programs import RIVAL, ZPROXY
 from zproxy.loadgen.session import Figures
 
 TITLES_WIDTH = 120  # columns from which the rows are explained
+LEAST_WIDTH = 80  # a narrower terminal breaks the lines, and cuts no figure off
 PLAIN_WIDTH = 130  # of a file or a pipe
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def console() -> Console:
     """Standard output; with room for all columns where no terminal limits it."""
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    found = Console()
+    return Console(width=max(found.width, LEAST_WIDTH) if found.is_terminal else PLAIN_WIDTH)
 
 
 def machine() -> dict[str, Any]:
@@ -97,12 +98,13 @@ def beside_table(book: Book) -> Table:
 def print_book(book: Book, console: Console) -> None:
     """Tables, then what was left out or failed."""
     console.print(", ".join(f"{name} {value}" for name, value in machine().items()), highlight=False)
-    console.print(ratio_table(book.outcomes(), with_titles=console.width >= TITLES_WIDTH))
+    if book.pairs:
+        console.print(ratio_table(book.outcomes(), with_titles=console.width >= TITLES_WIDTH))
     if book.beside:
         console.print(beside_table(book))
     for remark in book.remarks:
         console.print(remark, style="yellow", markup=False)
-    for failure in book.failures:
+    for failure in dict.fromkeys(book.failures):  # of every pair again, most often
         console.print(f"failed: {failure}", style="red", markup=False)
 
 
@@ -110,7 +112,7 @@ def print_figures(figures: Figures, clients: int, window: int, console: Console)
     """One run through a proxy that has no rival here."""
     console.print(
         f"{quantity(figures.messages_per_s, 'messages/s')}, {quantity(figures.megabytes_per_s, 'MB/s')} one way: "
-        f"{figures.messages} messages of {figures.size} bytes in {figures.seconds:.2f} s, "
+        f"{figures.messages} messages of {figures.size} bytes in {figures.seconds:.3g} s, "
         f"{clients} client{'s' * (clients > 1)}, {window} under way each",
         highlight=False,
     )
