@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from support.commands import ZPROXY, RunningProxy, ended, refused
+from support.waiting import wait_until
 
 from zproxy.processes import spawn
 
@@ -91,6 +93,21 @@ def test_a_narrow_terminal_cuts_no_figure_off() -> None:
     done = ended("bench", *FEW, env={"COLUMNS": "40", "FORCE_COLOR": "1"})
     assert "zmq.proxy" in done.stdout
     assert "…" not in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_nothing_is_left(tmp_path: Path, number: signal.Signals) -> None:
+    process = spawn(
+        [ZPROXY, "bench", "--count", "100000000"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_until(lambda: list(tmp_path.iterdir()), "a session's folder")
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=15)
+    assert (process.returncode, errors) == (128 + number, "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_ctrl_c_ends_it_at_once() -> None:

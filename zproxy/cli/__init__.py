@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from zproxy.errors import LibzmqMissing, LoadError, RelayStuck, ZproxyError
+from zproxy.processes import Interrupted
 
 # Command → where it lives. `zproxy COMMAND` imports that module alone.
 COMMANDS = {
@@ -69,6 +70,8 @@ def main() -> NoReturn:
         code = _complain("zproxy", error.format_message(), error.exit_code)
     except click.Abort:  # SIGINT that no command took, or the end of a prompt
         code = EXIT_INTERRUPTED
+    except Interrupted as error:
+        code = error.exit_code
     except (RelayStuck, LoadError, LibzmqMissing) as error:
         code = _complain("zproxy", str(error), EXIT_FAULT)
     except ZproxyError as error:

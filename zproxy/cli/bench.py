@@ -16,6 +16,7 @@ from zproxy.loadgen.clients import CLIENTS_MAX, WINDOW_MAX
 from zproxy.loadgen.messages import Load
 from zproxy.loadgen.pairs import Comparison, Plan
 from zproxy.loadgen.session import Figures, Session
+from zproxy.processes import interruptible
 from zproxy.procfs import available_memory_bytes
 from zproxy.units import show_size
 
@@ -78,10 +79,11 @@ def bench(
     is_usual = (size, window, clients, count) == (None, None, None, None)
     case = Case("custom", 64 if size is None else size, window or 100, clients or 1, count=count or 0)
     check_memory(case)
-    if frontend is not None or backend is not None:
-        load_running(frontend or DEFAULT_FRONTEND, backend or DEFAULT_BACKEND, case, seconds)
-    else:
-        compare(None if is_usual else case, seconds)
+    with interruptible():
+        if frontend is not None or backend is not None:
+            load_running(frontend or DEFAULT_FRONTEND, backend or DEFAULT_BACKEND, case, seconds)
+        else:
+            compare(None if is_usual else case, seconds)
 
 
 def check_memory(case: Case) -> None:

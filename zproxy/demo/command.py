@@ -9,10 +9,10 @@ from rich.console import Console
 from zproxy.demo import corpus, plot, view
 from zproxy.demo.plan import Plan
 from zproxy.demo.run import Run, verdict
-from zproxy.demo.supervisor import Failure, Interrupted, Supervisor
+from zproxy.demo.supervisor import Failure, Supervisor
+from zproxy.processes import Interrupted
 
 FAILED = 1
-SIGNALLED = 128  # plus the signal's number, as a shell says it
 
 NEXT = """\
 Next:
@@ -38,7 +38,7 @@ def perform(plan: Plan, picture: Path | None) -> int:
         return FAILED
     except Interrupted as error:
         say(err, f"zproxy demo: ended by {error}, with all processes")
-        return SIGNALLED + error.number
+        return error.exit_code
     if picture is not None:
         plot.draw(picture, run.losses, f"zproxy demo: {plan.in_words()}")
     return conclude(run, out)

@@ -7,30 +7,20 @@ Anything else is a Failure that says who or what, and within seconds nothing is 
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 
 from zproxy.demo.children import Child, Children
 from zproxy.demo.plan import Plan
 from zproxy.demo.run import Run
 from zproxy.demo.view import View
+from zproxy.processes import interruptible
 
 REFRESH_S = 0.1
 
 
 class Failure(Exception):
     """Why a run ended before its time, in one line."""
-
-
-class Interrupted(BaseException):
-    """Somebody wants all to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 class Supervisor:
@@ -100,23 +90,3 @@ class Supervisor:
         if time.monotonic() - self._shown_s >= REFRESH_S:
             self.view.show(self.run)
             self._shown_s = time.monotonic()
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP raises Interrupted; while all is being ended, more of them change nothing."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
-        numbers.append(signal.SIGHUP)
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    before = [signal.signal(number, interrupt) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
