@@ -141,6 +141,7 @@ def test_the_proxys_own_counters_tell_every_message(finished: Demo) -> None:
 
 def test_the_loss_curve_is_drawn(finished: Demo) -> None:
     picture = finished.temporary.parent / "loss.png"
+    assert f"plot: {picture}\n" in finished.lines
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 

@@ -39,9 +39,11 @@ def perform(plan: Plan, picture: Path | None) -> int:
     except Interrupted as error:
         say(err, f"zproxy demo: ended by {error}, with all processes")
         return error.exit_code
+    code = conclude(run, out)
     if picture is not None:
         plot.draw(picture, run.losses, f"zproxy demo: {plan.in_words()}")
-    return conclude(run, out)
+        say(out, f"plot: {picture}")
+    return code
 
 
 def conclude(run: Run, out: Console) -> int:
