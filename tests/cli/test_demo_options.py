@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import sysconfig
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.commands import refused
 
-from zproxy.demo import command, corpus, plot, supervisor
+from zproxy.demo import children, command, corpus, plot, supervisor
 from zproxy.demo.plan import Plan
 
 
@@ -59,6 +60,17 @@ def test_a_python_without_sources_is_told_so(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
     with pytest.raises(corpus.CorpusError, match=f"{tmp_path} holds 0 bytes of Python source"):
         command.perform(Plan(), None)
+
+
+def test_a_process_that_cannot_be_started_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spawn(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr(children, "spawn", spawn)
+    assert command.perform(Plan(), None) == command.FAILED
+    assert "zproxy demo: cannot start proxy: no more processes" in capsys.readouterr().err
 
 
 def test_zproxy_run_needs_neither_numpy_nor_rich() -> None:

@@ -63,8 +63,12 @@ class Supervisor:
         self.follow(lambda: not self.children.running)
 
     def start(self, program: str, *arguments: str, name: str | None = None) -> Child:
-        """A process of the demo, by its module's name."""
-        child = self.children.start(name or program, f"zproxy.demo.{program}", *arguments)
+        """A process of the demo, by its module's name. Raises Failure where the system allows no more of them."""
+        name = name or program
+        try:
+            child = self.children.start(name, f"zproxy.demo.{program}", *arguments)
+        except OSError as error:
+            raise Failure(f"cannot start {name}: {error.strerror}") from error
         self.run.pids[child.name] = child.pid
         return child
 
