@@ -1,7 +1,8 @@
-"""Child processes that end no later than their parent, however that ends, and how a signal ends the parent."""
+"""Processes: children that end no later than their parent, what ends the parent, and how many files all may open."""
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -38,6 +39,13 @@ def end(process: subprocess.Popen[str]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
+
+
+def raise_descriptor_limit() -> int:
+    """Open files this process, and those it starts from now, may have: as many as the system lets it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 @contextmanager

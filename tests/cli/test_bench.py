@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -68,6 +69,7 @@ def test_a_proxy_that_refuses_the_load_is_not_called_absent(tmp_path: Path) -> N
         ("--size", "2TiB"),
         ("--window", "0"),
         ("--clients", "-1"),
+        ("--clients", "1001"),
         ("--seconds", "0"),
         ("--seconds", "2h"),
         ("--frontend", "nowhere"),
@@ -76,6 +78,14 @@ def test_a_proxy_that_refuses_the_load_is_not_called_absent(tmp_path: Path) -> N
 )
 def test_what_cannot_be_measured_is_refused(option: str, value: str) -> None:
     assert value in refused("bench", option, value)
+
+
+def test_many_clients_are_not_held_up_by_the_shells_limit_of_open_files() -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    done = ended("bench", "--clients", "200", "--window", "1", "--count", "400", preexec_fn=limit)
+    assert (done.returncode, done.stderr) == (0, ""), done
 
 
 def test_more_than_the_memory_is_refused_before_it_starts() -> None:

@@ -16,7 +16,7 @@ from zproxy.loadgen.clients import CLIENTS_MAX, WINDOW_MAX
 from zproxy.loadgen.messages import Load
 from zproxy.loadgen.pairs import Comparison, Plan
 from zproxy.loadgen.session import Figures, Session
-from zproxy.processes import interruptible
+from zproxy.processes import interruptible, raise_descriptor_limit
 from zproxy.procfs import available_memory_bytes
 from zproxy.units import show_size
 
@@ -50,7 +50,7 @@ Examples: beside zmq.proxy; the same with messages of 1 MiB; through the proxy t
     help=f"A running proxy's, where the worker connects; {DEFAULT_BACKEND} when only --frontend is given.",
 )
 @click.option("--size", type=size_up_to(SIZE_MAX), metavar="SIZE", help="Of a message.  [default: 64]")
-@click.option("--window", type=click.IntRange(1, WINDOW_MAX), help="Messages under way a client.  [default: 100]")
+@click.option("--window", type=click.IntRange(1, WINDOW_MAX), help="Messages of each client under way.  [default: 100]")
 @click.option("--clients", type=click.IntRange(1, CLIENTS_MAX), help="Each a socket of its own.  [default: 1]")
 @click.option("--count", type=click.IntRange(1), help="Messages of a run, instead of --seconds.")
 @click.option(
@@ -79,6 +79,7 @@ def bench(
     is_usual = (size, window, clients, count) == (None, None, None, None)
     case = Case("custom", 64 if size is None else size, window or 100, clients or 1, count=count or 0)
     check_memory(case)
+    raise_descriptor_limit()  # a client takes three, a shell most often allows 1,024
     with interruptible():
         if frontend is not None or backend is not None:
             load_running(frontend or DEFAULT_FRONTEND, backend or DEFAULT_BACKEND, case, seconds)

@@ -12,7 +12,6 @@ import contextlib
 import json
 import logging
 import os
-import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from zproxy.cli.options import GroupedHelp, settings_options
 from zproxy.config import Settings
 from zproxy.entries import DESCRIPTORS, Entry, Field, entry_of_totals
 from zproxy.errors import SettingError
+from zproxy.processes import raise_descriptor_limit
 from zproxy.proxy import Proxy
 from zproxy.units import machine_memory_bytes, show_size
 
@@ -129,13 +129,6 @@ def write_or_refuse(path: Path, write: Callable[[], object]) -> None:
         write()
     except OSError as error:
         raise SettingError(f"cannot write {path}: {error.strerror}: choose a file you may write to") from error
-
-
-def raise_descriptor_limit() -> int:
-    """Open files this process may have: as many as the system lets it."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 def log_start(proxy: Proxy, descriptors: int) -> None:

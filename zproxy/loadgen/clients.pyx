@@ -34,7 +34,8 @@ cdef enum:
     SAMPLES_FIRST = 1 << 16
     WAIT_MS = 250               # how often silence is looked for
 
-CLIENTS_MAX = WINDOW_MAX = 0xFFFF       # both fit into a stamp
+CLIENTS_MAX = 1000                      # libzmq gives a context 1,023 sockets; a stamp has room for 65,535
+WINDOW_MAX = 0xFFFF                     # the largest number in a stamp
 
 cdef struct Flight:             # one client's window
     void* socket                # not owned
