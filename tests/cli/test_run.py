@@ -91,6 +91,7 @@ def test_a_signal_drains_and_ends_with_0(tmp_path: Path, number: signal.Signals)
         assert proxy.wait() == 0
         stopping = proxy.log("stopping")
     assert [(line["signal"], line["drain_seconds"]) for line in stopping] == [(number.name, 3.0)]
+    assert stopping[0]["sentence"] == "a second signal ends it at once"
 
 
 def test_a_second_signal_ends_a_drain_at_once(tmp_path: Path, peers: Peers, raw_peer: Connect) -> None:

@@ -164,4 +164,5 @@ def surprises(settings: Settings, descriptors: int) -> Iterator[str]:
 
 def log_stop(number: int, drain_ms: int) -> None:
     fields: dict[str, Field] = {"signal": signal.Signals(number).name, "drain_seconds": drain_ms / 1000}
-    logger.info(Entry(logging.INFO, "stopping", "", fields))
+    hint = "a second signal ends it at once" if drain_ms else ""
+    logger.info(Entry(logging.INFO, "stopping", hint, fields))
