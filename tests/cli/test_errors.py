@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -130,6 +131,14 @@ def test_a_full_disk_is_told_in_one_line(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([ZPROXY, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "zproxy: cannot write all of the output: its disk is full\n")
+
+
+@pytest.mark.parametrize("arguments", [["demo", "--nodes", "1", "--steps", "3"], ["bench", "--count", "10"]])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_output_without_our_letters_is_no_fault(arguments: list[str], encoding: str) -> None:
+    done = ended(*arguments, env={**os.environ, "PYTHONIOENCODING": encoding}, encoding=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "?" in done.stdout
 
 
 def test_zproxy_alone_and_its_help_exit_well() -> None:

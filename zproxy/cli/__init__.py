@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import io
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -62,6 +63,9 @@ def commands(context: click.Context) -> None:
 
 def main() -> NoReturn:
     """Runs the command that the arguments name, and exits with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="replace")  # a terminal that has no µ shows ?, and the command goes on
     try:
         code = commands.main(prog_name="zproxy", standalone_mode=False)
     except click.UsageError as error:
