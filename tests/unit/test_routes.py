@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import product
 
 import pytest
 from hypothesis import strategies as st
@@ -123,3 +124,13 @@ def test_ids_that_differ_in_one_byte_are_scattered(count: int) -> None:
             key[place] = value
             homes.add(routes.home(bytes(key)))
         assert len(homes) > CAPACITY_FIRST // 2
+
+
+def test_no_ids_can_be_made_that_collide_under_every_seed() -> None:
+    """The highest bit of eight bytes must not come out where the next eight can undo it."""
+    high, undone = 1 << 63, 1 << 63 | 1 << 31
+    pairs = [bytes(16), high.to_bytes(8, "little") + undone.to_bytes(8, "little")]
+    made = [b"".join(parts) for parts in product(pairs, repeat=6)]
+    for seed in (1, 2, 0xDEADBEEFCAFEBABE):
+        routes = RoutesProbe(seed)
+        assert len({routes.home(key) for key in made}) > CAPACITY_FIRST // 4

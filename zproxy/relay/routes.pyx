@@ -26,8 +26,11 @@ cdef inline uint64_t word_load(const uint8_t* key, uint8_t count) noexcept nogil
     return word
 
 
-# Eight bytes a step, each multiplied and folded (the idea of wyhash): 5-byte ids, libzmq's own, take one step.
+# Eight bytes a step, each multiplied and folded twice (the idea of wyhash): 5-byte ids, libzmq's own, take one step.
+# The second factor is secret: by a known one the highest bit of a step comes out in the same two places whatever the
+# seed, where the next step's bytes could undo it, and any number of ids be made that all collide.
 cdef inline uint64_t key_hash(uint64_t seed, const uint8_t* key, uint8_t key_bytes) noexcept nogil:
+    cdef uint64_t secret = seed * <uint64_t>0x9E3779B97F4A7C15 | 1
     cdef uint64_t state = seed ^ (key_bytes * <uint64_t>0x9E3779B97F4A7C15)
     cdef uint8_t left = key_bytes
     cdef uint8_t step
@@ -35,10 +38,11 @@ cdef inline uint64_t key_hash(uint64_t seed, const uint8_t* key, uint8_t key_byt
         step = min(left, <uint8_t>8)
         state = (state ^ word_load(key, step)) * <uint64_t>0xD6E8FEB86659FD93
         state ^= state >> 32
+        state *= secret
+        state ^= state >> 32
         key += step
         left -= step
-    state = (state ^ seed) * <uint64_t>0xD6E8FEB86659FD93
-    return state ^ (state >> 32)
+    return state
 
 
 cdef int routes_open(Routes* routes, uint64_t seed) noexcept nogil:
