@@ -129,6 +129,15 @@ def test_a_client_at_its_budget_is_read_again_from_half_of_it(intake: IntakeProb
     assert intake.admits(CLIENT)
 
 
+def test_a_client_over_its_budget_is_not_read_for_what_else_it_sends(intake: IntakeProbe) -> None:
+    """Else it could begin a large message, and hold up the others by it when it is over its budget again."""
+    intake.charge(CLIENT, BUDGET)
+    assert not intake.admits(CLIENT)
+    intake.refund(CLIENT, 1)
+    assert not intake.admits(CLIENT)
+    assert intake.over_budget_count == 1
+
+
 def test_a_refund_below_the_budget_wakes_nobody(intake: IntakeProbe) -> None:
     intake.charge(CLIENT, 10)
     intake.refund(CLIENT, 10)

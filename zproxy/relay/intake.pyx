@@ -80,8 +80,8 @@ cdef bint intake_admits(Hub* hub, Connection* connection) noexcept nogil:
     cdef int level
     if connection.state != READY:
         return True
-    if is_over_own_budget(hub, connection):
-        over_budget_begin(hub, connection)      # intake_refund brings it back
+    if connection.is_over_budget or is_over_own_budget(hub, connection):
+        over_budget_begin(hub, connection)      # intake_refund brings it back, whatever else it sends meanwhile
         return False
     level = intake_level(hub)
     if level_admits(hub, connection, level):
