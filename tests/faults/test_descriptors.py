@@ -17,6 +17,7 @@ Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]
 
 DESCRIPTORS = 64
+HELD_MAX = 1024  # REFUSED_HELD_MAX of relay/hub.pxd
 
 
 def test_without_descriptors_the_proxy_serves_those_it_has_and_recovers(
@@ -57,3 +58,20 @@ def test_connections_that_come_and_go_leave_no_descriptor_behind(hosted: Host, r
         peer.close()
     proxy.wait_for("connections_closed", 300)
     assert descriptor_count(proxy.pid) == before
+
+
+def test_a_crowd_that_is_refused_is_held_up_to_a_limit(hosted: Host, raw_peer: Connect) -> None:
+    proxy = hosted()
+    crowd = [raw_peer(proxy.frontend) for _ in range(1500)]
+    held = 0
+    for peer in crowd:
+        peer.send(greeting(2)[:12])
+
+    def refused() -> bool:
+        nonlocal held
+        stats = proxy.stats()
+        held = max(held, stats["connections_accepted"] - stats["connections_closed"] - stats["handshaking"])
+        return stats["refused_version"] == len(crowd)
+
+    wait_until(refused, "all are refused")
+    assert 0 < held <= HELD_MAX

@@ -89,14 +89,15 @@ cdef void refusal_begin(Hub* hub, Connection* connection, Reason reason, uint64_
 
 
 cdef void peering_refuse(Hub* hub, Connection* connection, Reason reason) noexcept nogil:
-    cdef uint32_t oldest
+    cdef Connection* oldest
     refusal_begin(hub, connection, reason, 0)
     hub_enter(hub, connection, REFUSED)
     connection.refused_steps = REFUSED_STEPS_MIN + <uint32_t>(hub_random(hub) & 3)
     hub_arm(hub, connection, TIMER_REFUSED)
     if hub_refused(hub) > REFUSED_HELD_MAX:
-        oldest = hub.timers[<int>TIMER_REFUSED].first.slot
-        hub_doom(hub, hub.table[oldest], REASON_NONE, 0)
+        oldest = hub.table[hub.timers[<int>TIMER_REFUSED].first.slot]
+        hub_disarm(hub, oldest, TIMER_REFUSED)      # the next one refused in this turn ends another
+        hub_doom(hub, oldest, REASON_NONE, 0)
 
 
 cdef void peering_abandon(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil:
