@@ -10,7 +10,7 @@ from support.peers import EchoWorkers, Peers
 from support.proxies import HostedProxy, ProxyProcess, assert_books_balance
 from support.relays import BareRelay
 from support.waiting import wait_until
-from support.zmtp_peer import ZmtpPeer, open_socket
+from support.zmtp_peer import ZmtpPeer, frame_header, open_socket
 
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]
@@ -106,6 +106,47 @@ def test_stopping_listens_no_more_and_reads_no_clients(hosted: Host, raw_peer: C
     worker.close()
     assert proxy.wait_stopped()
     assert proxy.stats()["requests_in"] == 30
+
+
+def test_what_a_client_sends_in_a_stop_costs_it_no_reply(hosted: Host, raw_peer: Connect) -> None:
+    """Bytes left unread would turn the end into a reset, which takes what the client has not read yet."""
+    proxy = hosted()
+    worker = raw_peer(proxy.backend)
+    worker.handshake("DEALER")
+    client, stuck = raw_peer(proxy.frontend, receive_buffer_bytes=4096), raw_peer(proxy.frontend, 4096)
+    client.handshake("DEALER", b"client")
+    stuck.handshake("DEALER", b"stuck")
+    proxy.wait_for("frontend_connections", 2)
+    worker.send_message(b"client", bytes(MIB))
+    for _ in range(100):
+        worker.send_message(b"stuck", bytes(100_000))
+    proxy.wait_for("replies_in", 101)
+    proxy.begin_stop(drain_seconds=20)
+    wait_until(lambda: is_refused(proxy.frontend), "the drain has begun")
+    client.send_message(b"in the drain")
+    proxy.wait_for("paused_connections")
+    stuck.close()
+    wait_until(lambda: proxy.stats()["frontend_connections"] == 0, "all is written, the peers' ends are awaited")
+    client.send_message(b"at the end")
+    assert proxy.wait_stopped()
+    assert client.read_message() == [bytes(MIB)]
+
+
+def test_a_large_message_that_a_stop_cuts_off_takes_no_memory(hosted: Host, raw_peer: Connect) -> None:
+    proxy = hosted(memory=16 * MIB)
+    client = raw_peer(proxy.frontend)
+    client.handshake("DEALER")
+    client.send(frame_header(200 * MIB) + bytes(100_000))
+    proxy.wait_for("memory_bytes")
+    worker = raw_peer(proxy.backend)  # its end is awaited, too
+    worker.handshake("DEALER")
+    proxy.wait_for("backend_connections")
+    proxy.begin_stop()
+    wait_until(lambda: proxy.stats()["frontend_connections"] == 0, "the end is near")
+    sent = 0
+    while sent < 64 * MIB and (taken := client.send_what_fits(bytes(MIB))):
+        sent += taken
+    assert proxy.stats()["memory_bytes"] < MIB
 
 
 def test_an_idle_relay_stops_without_waiting_for_anything() -> None:

@@ -5,10 +5,11 @@ from libc.string cimport memcpy
 
 from zproxy.relay.block cimport SLICE_CONTINUES, Message, message_append, message_release
 from zproxy.relay.connection cimport (
-    LIST_FLUSH, LIST_READ, LINGER, REJECTED, TIMER_ACKNOWLEDGE, TIMER_HEARTBEAT, TIMER_REFUSED, Connection, list_append,
-    list_remove
+    LIST_FLUSH, LIST_PAUSED, LIST_READ, LINGER, REJECTED, TIMER_ACKNOWLEDGE, TIMER_HEARTBEAT, TIMER_REFUSED,
+    TIMER_STALL, Connection, list_append, list_remove
 )
 from zproxy.relay.hub cimport Hub, hub_arm, hub_broken, hub_disarm, hub_enter, hub_weigh_outbox
+from zproxy.relay.inbox cimport inbox_clear
 from zproxy.relay.outbox cimport (
     FLUSH_AGAIN, FLUSH_BLOCKED, FLUSH_FAILED, FlushCode, outbox_flush, outbox_link, outbox_room
 )
@@ -72,6 +73,10 @@ cdef void connection_flush(Hub* hub, Connection* connection) noexcept nogil:
 cdef void connection_linger(Hub* hub, Connection* connection) noexcept nogil:
     hub_enter(hub, connection, LINGER)
     hub_disarm(hub, connection, TIMER_HEARTBEAT)
+    hub_disarm(hub, connection, TIMER_STALL)
+    # Read to its end, whatever the budgets, for bytes left unread make the close a reset; nothing of them is kept.
+    list_remove(&hub.lists[<int>LIST_PAUSED], connection, LIST_PAUSED)
+    inbox_clear(&connection.inbox, &hub.pool)
     connection.refused_steps = REFUSED_STEPS_MIN
     hub_arm(hub, connection, TIMER_REFUSED)
     shutdown(connection.fd, SHUT_WR)
