@@ -115,6 +115,10 @@ cdef bint inbox_drain(Fastpath* path, Connection* connection) noexcept nogil:
         if not take_item(path, connection, kind, &item):
             return False
         has_finished = has_finished or kind != ITEM_COMMAND
+    # A message's frame before the handshake is done: no budget binds such a peer, so nothing of it is kept.
+    if connection.inbox.is_assembling and connection.state != READY:
+        connection_reject(path, connection, REASON_MALFORMED, 0)
+        return False
     intake_settle(path.hub, connection, has_finished)
     return True
 

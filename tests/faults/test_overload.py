@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import zmq
 from support.peers import Peers
+from support.processes import halted
 from support.proxies import HostedProxy, ProxyProcess
 from support.waiting import wait_until, wait_while_steady
-from support.zmtp_peer import ZmtpPeer, frame_header, message
+from support.zmtp_peer import ZmtpPeer, frame_header, greeting, message
 
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]
 Start = Callable[..., ProxyProcess]
 
 KIB, MIB = 1 << 10, 1 << 20
-
-
-@contextmanager
-def halted(pid: int) -> Iterator[None]:
-    """The process stands still: what its peers do meanwhile, it finds at once."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def push_until_stuck(peer: ZmtpPeer, block: bytes) -> int:
@@ -89,6 +77,17 @@ def test_all_together_stay_within_memory_though_each_message_is_whole(hosted: Ho
 
     wait_while_steady(grown, 1.0)
     assert peak <= 32 * MIB + 17 * MIB, f"{peak / MIB:.0f} MiB of 32"
+
+
+def test_who_has_not_shaken_hands_takes_no_memory(hosted: Host, raw_peer: Connect) -> None:
+    """No budget binds it: nothing is read behind the header of a message that has no place there."""
+    proxy = hosted(memory=16 * MIB)
+    for _ in range(4):
+        stranger = raw_peer(proxy.frontend)
+        with contextlib.suppress(OSError):  # it is closed on its way
+            stranger.send(greeting() + frame_header(900 * MIB) + bytes(60 * MIB))
+    stats = proxy.wait_for("refused_malformed", 4)
+    assert stats["memory_bytes"] < MIB
 
 
 def test_slow_readers_delay_nobody_else(hosted: Host, peers: Peers, raw_peer: Connect) -> None:

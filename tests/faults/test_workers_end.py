@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 import zmq
 from support.peers import Peers
+from support.processes import halted
 from support.proxies import HostedProxy, ProxyProcess
 from support.waiting import wait_until
 from support.zmtp_peer import ZmtpPeer
@@ -18,16 +16,6 @@ from support.zmtp_peer import ZmtpPeer
 Host = Callable[..., HostedProxy]
 Connect = Callable[..., ZmtpPeer]
 Start = Callable[..., ProxyProcess]
-
-
-@contextmanager
-def halted(pid: int) -> Iterator[None]:
-    """The process stands still: what its peers do meanwhile, it finds at once."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("size", [10, 30_000])

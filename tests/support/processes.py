@@ -1,10 +1,14 @@
-"""Python children that answer lines of JSON."""
+"""Python children that answer lines of JSON; processes that stand still."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -64,3 +68,13 @@ def serve(calls: Any) -> None:
             answer = {"error": f"{type(error).__name__}: {error}"}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+
+
+@contextmanager
+def halted(pid: int) -> Iterator[None]:
+    """The process stands still: what its peers do meanwhile, it finds at once."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
