@@ -39,7 +39,7 @@ from zproxy.relay.peering cimport (
     peering_refused_over
 )
 from zproxy.relay.poller cimport (
-    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, POLL_WAKE, poller_wait, poller_wake_clear
+    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, POLL_BATCH, POLL_WAKE, poller_wait, poller_wake_clear
 )
 from zproxy.relay.routes cimport routes_remove
 from zproxy.relay.spin cimport spin_judge, spin_until_ns
@@ -308,6 +308,19 @@ cdef inline uint64_t messages_in(const Engine* engine) noexcept nogil:
     return engine.hub.counters.values[<int>REQUESTS_IN] + engine.hub.counters.values[<int>REPLIES_IN]
 
 
+# Something is due: nobody is judged by his silence while what he said until now waits in the poller, behind a batch of
+# others' events, or since before the process stood still for a while.
+cdef bint events_take_rest(Engine* engine) noexcept nogil:
+    cdef uint32_t batches = engine.hub.connection_count // POLL_BATCH + 1
+    cdef int count = POLL_BATCH
+    cdef bint is_woken = False
+    while count == POLL_BATCH and batches:
+        batches -= 1
+        count = poller_wait(&engine.hub.poller, 0)
+        is_woken |= events_take(engine, count)
+    return is_woken
+
+
 cdef void turn(Engine* engine) noexcept nogil:
     cdef int count = turn_wait(engine)
     cdef int64_t began_ns = clock_ns()
@@ -316,6 +329,8 @@ cdef void turn(Engine* engine) noexcept nogil:
     engine.hub.now_ms = began_ns // 1000000
     counter_add(&engine.hub.counters, TURNS, 1)
     is_woken = events_take(engine, count)
+    if next_due_ms(engine) <= engine.hub.now_ms:
+        is_woken |= events_take_rest(engine)
     read_all(&engine.path)
     backlog_dispatch(&engine.path)
     flush_all(engine)

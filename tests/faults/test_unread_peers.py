@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Any
 
 import zmq
 from support.peers import EchoWorkers, Peers
+from support.processes import halted
 from support.proxies import HostedProxy, ProxyProcess
 from support.relays import BareRelay
 from support.waiting import wait_until, wait_while_steady
@@ -53,6 +55,22 @@ def test_a_client_we_do_not_read_is_not_judged_by_its_silence(hosted: Host, peer
     stats = proxy.wait_for("closed_heartbeat", 3)
     assert stats["closed_heartbeat"] == 3, "a client over its budget was taken for dead"
     del client
+
+
+def test_what_peers_said_while_the_relay_stood_still_is_heard(hosted: Host, raw_peer: Connect) -> None:
+    """More of them than one look at the poller tells of."""
+    proxy = hosted(heartbeat=0.6)
+    clients = [raw_peer(proxy.frontend) for _ in range(300)]
+    for client in clients:
+        client.handshake("DEALER")
+    for client in clients:
+        assert client.read_command().startswith(b"\x04PING")
+    with halted(proxy.pid):
+        for client in clients:
+            client.send(command(b"PONG"))
+        time.sleep(3 * 0.6)  # the silence itself, not luck
+    stats = proxy.wait_for("pongs_in", len(clients))
+    assert stats["closed_heartbeat"] == 0
 
 
 def test_a_holder_we_do_not_read_keeps_its_routing_id(hosted: Host, peers: Peers, raw_peer: Connect) -> None:
