@@ -34,7 +34,7 @@ COUNTER_HELP = {
     Counter.REFUSED_LIMIT: "peers refused: too many connections from their address",
     Counter.CLOSED_TOO_LARGE: "connections closed: a message above the limit",
     Counter.CLOSED_MALFORMED: "connections closed: malformed frames after the handshake",
-    Counter.CLOSED_STALLED: "connections closed: an incomplete message made no progress",
+    Counter.CLOSED_STALLED: "connections closed: no progress of a message, or of an outbox that holds up all others",
     Counter.CLOSED_HEARTBEAT: "connections closed: no sign of life",
     Counter.CLOSED_UNACKNOWLEDGED: "connections closed: what was sent stayed unacknowledged, their host is gone",
     Counter.CLOSED_FENCED: "connections closed: silent, and a newcomer took their routing id",

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 
+import pytest
 import zmq
 from support.peers import Peers
 from support.processes import halted
@@ -106,6 +107,25 @@ def test_slow_readers_delay_nobody_else(hosted: Host, peers: Peers, raw_peer: Co
     routing_id, body = worker.recv_multipart()
     worker.send_multipart([routing_id, body])
     assert other.recv() == b"hello"
+
+
+@pytest.mark.soak  # they are looked for every 10 s
+def test_clients_that_fill_all_memory_and_read_nothing_are_closed(
+    hosted: Host, peers: Peers, raw_peer: Connect
+) -> None:
+    proxy = hosted(memory=64 * MIB, max_message=16 * MIB, connection_memory=8 * MIB, stall=1)
+    worker = peers.connect(zmq.DEALER, proxy.backend, sndhwm=0, rcvtimeo=60_000)
+    other = peers.connect(zmq.DEALER, proxy.frontend, rcvtimeo=60_000)
+    for number in range(8):
+        raw_peer(proxy.frontend, receive_buffer_bytes=4096).handshake("DEALER", b"slow %d" % number)
+    proxy.wait_for("frontend_connections", 9)
+    for number in range(8):
+        worker.send_multipart([b"slow %d" % number, bytes(12 * MIB)])
+    wait_while_steady(lambda: proxy.stats()["memory_bytes"], 1.0)
+    other.send(b"hello")
+    worker.send_multipart(worker.recv_multipart())
+    assert other.recv() == b"hello"
+    assert proxy.stats()["closed_stalled"] > 0
 
 
 def test_a_worker_that_answers_before_it_reads_on_works_off_a_full_relay(

@@ -173,3 +173,40 @@ def test_nothing_unfinished_is_not_timed(intake: IntakeProbe) -> None:
 def test_an_outbox_may_hold_what_is_free_at_most(intake: IntakeProbe, live: int, free: int) -> None:
     intake.set_live(live)
     assert intake.outbox_bytes == free
+
+
+HELD_UP = (8000, UNREAD)
+PROGRESS = 65536
+
+
+@pytest.mark.parametrize(
+    ("live", "unread", "is_closed"),
+    [
+        (6999, 6999, False),
+        (7000, MEMORY // 2 - 1, False),
+        (7000, MEMORY // 2, True),
+        (8000, UNREAD - 1, False),
+        (*HELD_UP, True),
+    ],
+)
+def test_a_client_that_takes_nothing_goes_when_it_holds_up_the_others(
+    intake: IntakeProbe, live: int, unread: int, is_closed: bool
+) -> None:
+    intake.set_live(live, unread)
+    assert not intake.holds_up(CLIENT, 10, 1, PROGRESS), "it has just taken something"
+    assert not intake.holds_up(CLIENT, 10, 1, 2 * PROGRESS - 1), "not for so long"
+    assert intake.holds_up(CLIENT, 11, 1, 2 * PROGRESS - 1) is is_closed
+
+
+def test_a_client_that_takes_something_may_stay(intake: IntakeProbe) -> None:
+    intake.set_live(*HELD_UP)
+    for now_ms in range(1, 4):
+        assert not intake.holds_up(CLIENT, now_ms, 1, now_ms * PROGRESS)
+    assert not intake.holds_up(CLIENT, 5, 0, 3 * PROGRESS), "nothing is left for it"
+    assert not intake.holds_up(CLIENT, 5, 1, 3 * PROGRESS), "since then"
+    assert intake.holds_up(CLIENT, 6, 1, 3 * PROGRESS)
+
+
+def test_a_worker_that_takes_nothing_is_busy(intake: IntakeProbe) -> None:
+    intake.set_live(*HELD_UP)
+    assert not intake.holds_up(WORKER, 10, 1, 0)

@@ -110,6 +110,8 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     uint64_t unheard_messages   # messages sent since its last byte: it may be too busy to answer
     Lane lane                   # its requests nobody has taken yet …
     uint64_t waiting_bytes      # … charged to its budget
+    uint64_t taken_mark         # bytes written by taken_ms; intake's, while something is unwritten
+    int64_t taken_ms
     uint64_t unread_bytes       # left in its outbox by the last flush; summed up in the hub
     Reason reason               # why it is being closed
     uint64_t reason_size        # bytes involved

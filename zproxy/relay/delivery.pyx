@@ -57,6 +57,8 @@ cdef void connection_flush(Hub* hub, Connection* connection) noexcept nogil:
     if connection.outbox.bytes_written != bytes_written:
         connection.written_ms = hub.now_ms
     if connection.timers[<int>TIMER_ACKNOWLEDGE].due_ms == 0:
+        connection.taken_mark = connection.outbox.bytes_written
+        connection.taken_ms = hub.now_ms
         hub_arm(hub, connection, TIMER_ACKNOWLEDGE)
     hub_weigh_outbox(hub, connection, connection.outbox.bytes)
     list_remove(&hub.lists[<int>LIST_FLUSH], connection, LIST_FLUSH)

@@ -43,6 +43,11 @@ cdef void intake_assembled(Hub* hub, Connection* connection) noexcept nogil
 # TIMER_STALL is due. Not the peer's fault if we did not read it.
 cdef void intake_stalled(Hub* hub, Connection* connection) noexcept nogil
 
+# TIMER_ACKNOWLEDGE is due: is it a client that has taken next to nothing for --stall, while all others wait for the
+# memory that clients like it leave unread? It has to go then: silence is no reason, but nothing else would ever help.
+cdef bint intake_holds_up(Hub* hub, Connection* connection) noexcept nogil
+
+
 # Free below the first level, of which each outbox may have as much as it leaves free: any number of slow readers leaves
 # room for the others (the dynamic threshold of Choudhury and Hahne, 1998).
 cdef inline uint64_t outbox_share(const Hub* hub) noexcept nogil:

@@ -1,6 +1,6 @@
 """Intake: who may be read now; see intake.pxd for the contract. `IntakeProbe` is for the tests."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from zproxy.counters cimport CLOSED_STALLED, counter_add
@@ -145,6 +145,24 @@ cdef void intake_stalled(Hub* hub, Connection* connection) noexcept nogil:
     hub_doom(hub, connection, REASON_STALLED, inbox_pending(&connection.inbox))
 
 
+# Nobody but the oldest is read, for what clients leave unread more than for what waits for workers.
+cdef bint is_held_up(const Hub* hub) noexcept nogil:
+    cdef int level = intake_level(hub)
+    if level == LEVEL_NO_CLIENT:
+        return hub.unread_bytes[<int>SIDE_FRONTEND] >= hub.settings.memory_bytes // 2
+    return level == LEVEL_SPENT
+
+
+cdef bint intake_holds_up(Hub* hub, Connection* connection) noexcept nogil:
+    if connection.side == SIDE_BACKEND or connection.state != READY or hub.settings.stall_ms == 0:
+        return False
+    if connection.outbox.bytes == 0 or connection.outbox.bytes_written - connection.taken_mark >= STALL_PROGRESS_BYTES:
+        connection.taken_mark = connection.outbox.bytes_written
+        connection.taken_ms = hub.now_ms
+        return False
+    return hub.now_ms - connection.taken_ms >= hub.settings.stall_ms and is_held_up(hub)
+
+
 cdef class IntakeProbe:
     """Intake by itself: connections that are no more than what intake looks at, by slot."""
 
@@ -217,6 +235,13 @@ cdef class IntakeProbe:
         """--stall is over for it: is it closed?"""
         intake_stalled(&self.hub, self._at(slot))
         return list_has(self._at(slot), LIST_CLOSING)
+
+    def holds_up(self, uint32_t slot, int64_t now_ms, uint64_t unread_bytes, uint64_t taken_bytes):
+        """Its outbox is looked at: so much is left, so much was taken since the beginning. Is it to be closed?"""
+        self.hub.now_ms = now_ms
+        self._at(slot).outbox.bytes = unread_bytes
+        self._at(slot).outbox.bytes_written = taken_bytes
+        return intake_holds_up(&self.hub, self._at(slot))
 
     def is_paused(self, uint32_t slot):
         """It waits for the level to fall."""

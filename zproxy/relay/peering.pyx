@@ -4,16 +4,16 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from zproxy.counters cimport (
-    CLOSED_FENCED, CLOSED_HEARTBEAT, CLOSED_MALFORMED, CLOSED_PEER_ERROR, CLOSED_TOO_LARGE, CLOSED_UNACKNOWLEDGED,
-    PINGS_IN, PINGS_OUT, PONGS_DROPPED, PONGS_IN, REFUSED_LIMIT, REFUSED_MALFORMED, REFUSED_MECHANISM,
-    REFUSED_NAME_IN_USE, REFUSED_ROUTING_ID, REFUSED_SOCKET_TYPE, REFUSED_VERSION, counter_add
+    CLOSED_FENCED, CLOSED_HEARTBEAT, CLOSED_MALFORMED, CLOSED_PEER_ERROR, CLOSED_STALLED, CLOSED_TOO_LARGE,
+    CLOSED_UNACKNOWLEDGED, PINGS_IN, PINGS_OUT, PONGS_DROPPED, PONGS_IN, REFUSED_LIMIT, REFUSED_MALFORMED,
+    REFUSED_MECHANISM, REFUSED_NAME_IN_USE, REFUSED_ROUTING_ID, REFUSED_SOCKET_TYPE, REFUSED_VERSION, counter_add
 )
 from zproxy.relay.connection cimport (
     GREETING, HANDSHAKE, LIST_READ, READY, REASON_FENCED, REASON_HEARTBEAT, REASON_LIMIT, REASON_MALFORMED,
     REASON_MECHANISM, REASON_NAME_IN_USE, REASON_NO_MEMORY, REASON_NONE, REASON_PEER_ERROR, REASON_ROUTING_ID,
-    REASON_SOCKET_TYPE, REASON_TOO_LARGE, REASON_UNACKNOWLEDGED, REASON_VERSION, REFUSED, REJECTED, SIDE_BACKEND,
-    SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_CHALLENGE, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL,
-    WAITING, Connection, Reason, connection_is_unread, list_append, list_remove
+    REASON_SOCKET_TYPE, REASON_STALLED, REASON_TOO_LARGE, REASON_UNACKNOWLEDGED, REASON_VERSION, REFUSED, REJECTED,
+    SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_CHALLENGE, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED,
+    TIMER_STALL, WAITING, Connection, Reason, connection_is_unread, list_append, list_remove
 )
 from zproxy.relay.handshake cimport (
     GREETING_BYTES, GREETING_GARBAGE, GREETING_MECHANISM, GREETING_NEED, GREETING_VERSION, HANDSHAKE_REPLY_MAX,
@@ -24,7 +24,7 @@ from zproxy.relay.hub cimport (
     REFUSED_HELD_MAX, Hub, hub_arm, hub_disarm, hub_doom, hub_enter, hub_random, hub_refused, hub_tell, hub_want_flush
 )
 from zproxy.relay.inbox cimport inbox_has_more, inbox_take
-from zproxy.relay.intake cimport outbox_budget
+from zproxy.relay.intake cimport intake_holds_up, outbox_budget
 from zproxy.relay.mailbox cimport EVENT_CONNECTED, EVENT_REFUSED
 from zproxy.relay.outbox cimport outbox_room
 from zproxy.relay.routes cimport ROUTE_NONE, routes_add, routes_find
@@ -320,6 +320,10 @@ cdef void peering_acknowledge(Hub* hub, Connection* connection) noexcept nogil:
     if judged == TCP_DEAD:
         counter_add(&hub.counters, CLOSED_UNACKNOWLEDGED, 1)
         hub_doom(hub, connection, REASON_UNACKNOWLEDGED, connection.outbox.bytes)
+        return
+    if intake_holds_up(hub, connection):
+        counter_add(&hub.counters, CLOSED_STALLED, 1)
+        hub_doom(hub, connection, REASON_STALLED, connection.outbox.bytes)
         return
     if judged == TCP_AWAITS or connection.outbox.bytes:
         hub_arm(hub, connection, TIMER_ACKNOWLEDGE)
