@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,9 +14,11 @@ from pathlib import Path
 import pytest
 import zmq
 from support.peers import Peers
+from support.processes import SUPPORT
 from support.proxies import HostedProxy
 from support.zmtp_peer import greeting, ready
 
+from zproxy.processes import spawn
 from zproxy.procfs import cpu_share
 
 Host = Callable[..., HostedProxy]
@@ -68,3 +73,14 @@ def test_an_endpoint_nobody_is_bound_to_is_tried_again_at_no_cost(hosted: Host, 
     assert cpu_share(proxy.pid, 0.5) < 0.1
     stats = proxy.wait_for("connect_failures", 2)
     assert stats["connect_failures"] <= ATTEMPTS_PER_SECOND_MAX
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode != 0,
+    reason="needs a network namespace of its own, which only root may make",
+)
+def test_a_connector_does_not_take_itself_for_its_peer() -> None:
+    """Else a client's requests would come back to it as replies."""
+    host = spawn(["unshare", "--net", sys.executable, str(SUPPORT / "lonely_host.py")], stdout=subprocess.PIPE)
+    output, _ = host.communicate(timeout=20)
+    assert json.loads(output)["connections_connected"] == 0

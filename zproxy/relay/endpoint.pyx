@@ -1,9 +1,9 @@
 """Endpoint: how connections come; see endpoint.pxd for the contract."""
 
-from libc.errno cimport EAGAIN, ECONNABORTED, EINPROGRESS, EINTR, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, ECONNREFUSED, EINPROGRESS, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 from posix.unistd cimport close
 
 from zproxy.counters cimport ACCEPT_FAILURES, CONNECT_FAILURES, CONNECTIONS_ACCEPTED, CONNECTIONS_CONNECTED, counter_add
@@ -33,6 +33,8 @@ cdef extern from "<sys/socket.h>" nogil:
     int accept4(int fd, sockaddr* address, socklen_t* count, int flags)
     int connect(int fd, const sockaddr* address, socklen_t count)
     int socket(int family, int kind, int protocol)
+    int getpeername(int fd, sockaddr* address, socklen_t* count)
+    int getsockname(int fd, sockaddr* address, socklen_t* count)
     int getsockopt(int fd, int level, int option, void* value, socklen_t* count)
 
 cdef enum:
@@ -170,10 +172,25 @@ cdef void connector_dial(Hub* hub, Connector* connector, int index) noexcept nog
     hub_arm(hub, connection, TIMER_HANDSHAKE)
 
 
+# Nobody listens there, but it is a port the system gives to those who connect, and it gave it to us: our own requests
+# would come back as replies, and the port be taken for the peer we wait for.
+cdef bint is_connected_to_itself(int fd) noexcept nogil:
+    cdef Address own
+    cdef Address peer
+    own.count = peer.count = ADDRESS_BYTES
+    if getsockname(fd, <sockaddr*>own.bytes, &own.count) != 0:
+        return False
+    if getpeername(fd, <sockaddr*>peer.bytes, &peer.count) != 0:
+        return False
+    return own.count == peer.count and memcmp(own.bytes, peer.bytes, own.count) == 0
+
+
 cdef bint connector_settle(Hub* hub, Connection* connection) noexcept nogil:
     cdef int code = 0
     cdef socklen_t count = sizeof(int)
     getsockopt(connection.fd, SOL_SOCKET, SO_ERROR, &code, &count)
+    if code == 0 and is_connected_to_itself(connection.fd):
+        code = ECONNREFUSED
     if code == 0:
         counter_add(&hub.counters, CONNECTIONS_CONNECTED, 1)
         peering_greet(hub, connection)
