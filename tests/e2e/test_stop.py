@@ -117,7 +117,7 @@ def test_what_a_client_sends_in_a_stop_costs_it_no_reply(hosted: Host, raw_peer:
     client.handshake("DEALER", b"client")
     stuck.handshake("DEALER", b"stuck")
     proxy.wait_for("frontend_connections", 2)
-    worker.send_message(b"client", bytes(MIB))
+    worker.send_message(b"client", bytes(128 * KIB))
     for _ in range(100):
         worker.send_message(b"stuck", bytes(100_000))
     proxy.wait_for("replies_in", 101)
@@ -129,7 +129,7 @@ def test_what_a_client_sends_in_a_stop_costs_it_no_reply(hosted: Host, raw_peer:
     wait_until(lambda: proxy.stats()["frontend_connections"] == 0, "all is written, the peers' ends are awaited")
     client.send_message(b"at the end")
     assert proxy.wait_stopped()
-    assert client.read_message() == [bytes(MIB)]
+    assert client.read_message() == [bytes(128 * KIB)]
 
 
 def test_a_large_message_that_a_stop_cuts_off_takes_no_memory(hosted: Host, raw_peer: Connect) -> None:
