@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -78,7 +80,9 @@ class Session:
         self._timeout_s = timeout_s
         self._stack = ExitStack()
         try:
-            directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="zproxy-load-")))
+            directory = Path(tempfile.gettempdir()) / f"zproxy-load-{secrets.token_hex(8)}"
+            self._stack.callback(shutil.rmtree, directory, ignore_errors=True)  # known before a signal can come between
+            directory.mkdir(mode=0o700)
             self._clients = self._open("clients", directory)
             room = Room(directory, self._stack, self._open("worker", directory), workers, transport, tuple(options))
             lane = start(program, room) if endpoints is None else join(room, *endpoints)
