@@ -76,7 +76,7 @@ cdef void connection_bury(Engine* engine, Connection* connection) noexcept nogil
         lost = worker_recover(&engine.path, connection)
     elif connection.has_joined:
         lost = client_forfeit(&engine.path, connection)
-    if connection.state == READY:
+    if connection.state == READY or connection.state == LINGER and connection.reason == REASON_STOP:
         hub_tell(&engine.hub, EVENT_DISCONNECTED, connection, connection.reason, lost, 0)
     if connection.routing_frame_bytes:
         routes_remove(&engine.hub.routes, connection.routing_id, connection.routing_id_bytes, connection.slot)

@@ -48,6 +48,13 @@ def test_one_connections_life_is_found_by_its_peer(tmp_path: Path, raw_peer: Con
     assert life == [fields, {**fields, "reason": "eof"}]
 
 
+def test_a_stop_is_told_of_each_connection(tmp_path: Path, raw_peer: Connect) -> None:
+    with RunningProxy(tmp_path) as proxy:
+        raw_peer(proxy.frontend).handshake("DEALER", b"rank 7")
+        proxy.wait_for("connected")
+    assert [(line["routing_id"], line["reason"]) for line in proxy.log("disconnected")] == [("rank 7", "stop")]
+
+
 @pytest.mark.parametrize(
     ("side", "words", "reason", "advice"),
     [

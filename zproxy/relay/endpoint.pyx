@@ -66,11 +66,13 @@ cdef void listener_arm(Hub* hub, Listener* listener, bint is_armed) noexcept nog
     listener.rearm_ms = 0
     if listener.is_armed == is_armed:
         return
-    listener.is_armed = is_armed
-    if is_armed:
-        poller_add(&hub.poller, listener.fd, listener.tag, True)
-    else:
+    if not is_armed:
         poller_remove(&hub.poller, listener.fd)
+        listener.is_armed = False
+    elif poller_add(&hub.poller, listener.fd, listener.tag, True) == 0:
+        listener.is_armed = True
+    else:
+        listener.rearm_ms = hub.now_ms + REARM_MS       # the system's limit of watches (epoll(7)), or no memory
 
 
 # Out of descriptors or memory: readiness would be reported for ever, so the listener rests a moment.

@@ -144,8 +144,9 @@ cdef void peering_greet(Hub* hub, Connection* connection) noexcept nogil:
 cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil:
     cdef const uint8_t* bytes = NULL
     cdef size_t count = 0
-    cdef bint is_whole = inbox_take(&connection.inbox, &hub.pool, GREETING_BYTES, &bytes, &count)
-    cdef GreetingCode code = greeting_read(bytes, count)
+    cdef GreetingCode code
+    inbox_take(&connection.inbox, &hub.pool, GREETING_BYTES, &bytes, &count)
+    code = greeting_read(bytes, count)
     if code == GREETING_NEED:
         return PEER_GOES_ON
     if code == GREETING_GARBAGE:
@@ -161,7 +162,7 @@ cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil:
     hub_enter(hub, connection, HANDSHAKE)
     if connection.side == SIDE_BACKEND and not say_ready(hub, connection):
         return PEER_IS_OVER
-    return PEER_GOES_ON if is_whole else PEER_IS_OVER
+    return PEER_GOES_ON
 
 
 cdef bint socket_type_fits(const Connection* connection, SocketType socket_type) noexcept nogil:
