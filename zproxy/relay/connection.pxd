@@ -102,7 +102,6 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     Timer[TIMER_COUNT] timers
     Link[LIST_COUNT] links
     int64_t heard_ms            # last byte received
-    int64_t written_ms          # its socket last took something
     int64_t pinged_ms           # PING sent and nothing heard since; 0 = none
     int64_t unacknowledged_ms   # since when TCP has had no acknowledgement it waits for; 0 = it waits for none
     uint64_t stall_mark         # bytes received when TIMER_STALL was armed
@@ -110,8 +109,9 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     uint64_t unheard_messages   # messages sent since its last byte: it may be too busy to answer
     Lane lane                   # its requests nobody has taken yet …
     uint64_t waiting_bytes      # … charged to its budget
-    uint64_t taken_mark         # bytes written by taken_ms; intake's, while something is unwritten
-    int64_t taken_ms
+    int64_t written_ms          # its socket last took anything: a client is slow a second later
+    int64_t taken_ms            # since when it has taken next to nothing; intake's, while something is unwritten
+    uint64_t taken_mark         # bytes written by then
     uint64_t unread_bytes       # left in its outbox by the last flush; summed up in the hub
     Reason reason               # why it is being closed
     uint64_t reason_size        # bytes involved
