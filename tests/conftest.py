@@ -35,8 +35,9 @@ settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell starts what it puts into the background with SIGINT ignored, and children would inherit that.
+    # A shell starts what it puts into the background with SIGINT ignored, nohup ignores SIGHUP; children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "soak: full-size or long; run them with -m soak")
 
 
