@@ -55,3 +55,7 @@ class NoAnswer(LoadError):
 
 class WrongReply(LoadError):
     """A reply is not what the worker was sent: a benchmark over it would mean nothing."""
+
+
+class MalformedEnvelope(ZproxyError, ValueError):
+    """A frame is no envelope of the protocol."""
