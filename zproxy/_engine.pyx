@@ -1,22 +1,25 @@
 """The turn of the relay; see _engine.pxd for the contract and the way through it."""
 
+from libc.errno cimport ENOMEM
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from zproxy._fastpath cimport (
-    backlog_dispatch, client_forfeit, fastpath_close, fastpath_open, peer_join, worker_flushed, worker_recover
+    backlog_dispatch, broker_steps, client_forfeit, fastpath_close, fastpath_open, fastpath_report, managed_abort,
+    managed_drain, managed_due_ms, managed_live, managed_waiting, managed_waiting_bytes, peer_join, worker_freed,
+    worker_recover, worker_suspected
 )
 from zproxy._reading cimport read_all
 from zproxy.counters cimport (
-    BACKEND_CONNECTIONS, COUNTER_COUNT, FRONTEND_CONNECTIONS, GAUGE_COUNT, HANDSHAKING, MEMORY_BYTES, POOLED_BYTES,
-    REFUSED_HANDSHAKE_TIMEOUT, REPLIES_IN, REQUESTS_IN, SPINS, TRUNCATED_MESSAGES, TURNS, WAITING_BYTES,
+    BACKEND_CONNECTIONS, COUNTER_COUNT, FRONTEND_CONNECTIONS, GAUGE_COUNT, HANDSHAKING, MANAGED_IN, MANAGED_LIVE,
+    MANAGED_WAITING, MANAGED_WAITING_BYTES, MEMORY_BYTES, POOLED_BYTES, REFUSED_HANDSHAKE_TIMEOUT, REPLIES_IN, REQUESTS_IN, SPINS, TRUNCATED_MESSAGES, TURNS, WAITING_BYTES,
     WAITING_REQUESTS, WAKEUPS, counter_add
 )
 from zproxy.relay.block cimport pool_trim
 from zproxy.relay.connection cimport (
     CONNECTING, LINGER, LIST_CLOSING, LIST_FLUSH, LIST_PAUSED, LIST_READ, READY, REASON_CONNECT, REASON_EOF,
-    REASON_HANDSHAKE_TIMEOUT, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_CHALLENGE, TIMER_COUNT,
-    TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection, connection_is_read, connection_takes,
+    REASON_HANDSHAKE_TIMEOUT, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_BEAT, TIMER_CHALLENGE,
+    TIMER_COUNT, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection, connection_is_read, connection_takes,
     list_append, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, connection_linger
@@ -25,17 +28,17 @@ from zproxy.relay.endpoint cimport (
     endpoints_start, endpoints_stop, endpoints_tick
 )
 from zproxy.relay.hub cimport (
-    clock_ns, hub_broken, hub_close, hub_doom, hub_find, hub_handshaking, hub_open, hub_release, hub_tell,
+    clock_ns, hub_broken, hub_close, hub_doom, hub_find, hub_handshaking, hub_hangup, hub_open, hub_release, hub_tell,
     hub_tell_endpoint
 )
 from zproxy.relay.inbox cimport inbox_pending
 from zproxy.relay.intake cimport intake_assembled, intake_stalled, intake_watch
 from zproxy.relay.mailbox cimport (
     COMMAND_STOP, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED, Command, mailbox_end, mailbox_serve_snapshot,
-    mailbox_take, mailbox_wants_snapshot
+    mailbox_serve_report, mailbox_take, mailbox_wants_report, mailbox_wants_snapshot
 )
 from zproxy.relay.peering cimport (
-    CHALLENGE_MS, REFUSED_STEP_MS, peering_acknowledge, peering_challenge_over, peering_heartbeat, peering_inherit,
+    BEAT_MS, CHALLENGE_MS, PEER_IS_SUSPECT, REFUSED_STEP_MS, peering_acknowledge, peering_challenge_over, peering_heartbeat, peering_inherit,
     peering_refused_over
 )
 from zproxy.relay.poller cimport (
@@ -62,7 +65,7 @@ cdef void flush_all(Engine* engine) noexcept nogil:
             continue                            # what is not written yet may still go to another worker
         connection_flush(&engine.hub, connection)
         if connection.side == SIDE_BACKEND:
-            worker_flushed(&engine.path, connection)
+            worker_freed(&engine.path, connection)
 
 
 # The one place where connections are freed.
@@ -109,8 +112,9 @@ cdef void timer_due(Engine* engine, int kind, Connection* connection) noexcept n
         handshake_over(engine, connection)
     elif kind == TIMER_STALL:
         intake_stalled(&engine.hub, connection)
-    elif kind == TIMER_HEARTBEAT:
-        peering_heartbeat(&engine.hub, connection)
+    elif kind == TIMER_HEARTBEAT or kind == TIMER_BEAT:
+        if peering_heartbeat(&engine.hub, connection) == PEER_IS_SUSPECT:
+            worker_suspected(&engine.path, connection)
     elif kind == TIMER_ACKNOWLEDGE:
         peering_acknowledge(&engine.hub, connection)
     elif kind == TIMER_CHALLENGE:
@@ -149,7 +153,7 @@ cdef void connection_event(Engine* engine, Connection* connection, uint32_t even
         hub_broken(&engine.hub, connection)     # what came before the reset is still read
         return
     if events & (EPOLLRDHUP | EPOLLHUP):
-        connection.has_hangup = True
+        hub_hangup(&engine.hub, connection)
         if not connection_is_read(connection):
             hub_doom(&engine.hub, connection, REASON_EOF, 0)
             return
@@ -168,6 +172,7 @@ cdef void stop_begin(Engine* engine, int64_t drain_ms) noexcept nogil:
         return
     engine.phase = PHASE_DRAINING
     engine.hub.is_draining = True
+    managed_drain(&engine.path)
     endpoints_stop(&engine.hub, &engine.endpoints)
 
 
@@ -187,6 +192,8 @@ cdef void snapshot_serve(Engine* engine) noexcept nogil:
     if number == 0:
         return
     engine_measure(engine, values)
+    if mailbox_wants_report(&engine.hub.mailbox):
+        mailbox_serve_report(&engine.hub.mailbox, fastpath_report(&engine.path))
     mailbox_serve_snapshot(&engine.hub.mailbox, number, values)
 
 
@@ -229,7 +236,7 @@ cdef int64_t next_due_ms(const Engine* engine) noexcept nogil:
         due_ms = min(due_ms, engine.phase_due_ms)
     if engine.trim_due_ms:
         due_ms = min(due_ms, engine.trim_due_ms)
-    return endpoints_next(&engine.endpoints, due_ms)
+    return min(endpoints_next(&engine.endpoints, due_ms), managed_due_ms(&engine.path))
 
 
 # Polls without blocking, until something happens or its time is over.
@@ -294,6 +301,11 @@ cdef void phase_advance(Engine* engine) noexcept nogil:
     cdef bint is_over = engine.phase_due_ms <= engine.hub.now_ms
     # Requests wait only while there is somebody who will be able to take them.
     cdef bint may_wait = engine.path.backlog.count != 0 and engine.path.balance.count != 0
+    if engine.phase == PHASE_DRAINING and is_over and managed_live(&engine.path):
+        managed_abort(&engine.path)
+        broker_steps(&engine.path)
+        flush_all(engine)       # once: who reads hears of it
+    may_wait |= managed_live(&engine.path) != 0
     if engine.phase == PHASE_DRAINING:
         if is_over or not (may_wait or has_unwritten(engine)):
             linger_all(engine)
@@ -305,7 +317,8 @@ cdef void phase_advance(Engine* engine) noexcept nogil:
 
 # Messages read since the relay began.
 cdef inline uint64_t messages_in(const Engine* engine) noexcept nogil:
-    return engine.hub.counters.values[<int>REQUESTS_IN] + engine.hub.counters.values[<int>REPLIES_IN]
+    cdef const uint64_t* values = engine.hub.counters.values
+    return values[<int>REQUESTS_IN] + values[<int>REPLIES_IN] + values[<int>MANAGED_IN]
 
 
 # Something is due: nobody is judged by his silence while what he said until now waits in the poller, behind a batch of
@@ -333,6 +346,7 @@ cdef void turn(Engine* engine) noexcept nogil:
         is_woken |= events_take_rest(engine)
     read_all(&engine.path)
     backlog_dispatch(&engine.path)
+    broker_steps(&engine.path)
     flush_all(engine)
     bury_all(engine)
     tick(engine)
@@ -356,7 +370,11 @@ cdef void engine_run(Engine* engine) noexcept nogil:
 
 
 cdef int engine_open(Engine* engine) noexcept nogil:
-    fastpath_open(&engine.path, &engine.hub)
+    cdef int code = hub_open(&engine.hub)
+    if code:
+        return code
+    if fastpath_open(&engine.path, &engine.hub) != 0:
+        return ENOMEM
     engine.hub.pool.limit_bytes = engine.hub.settings.memory_bytes
     engine.hub.timers[<int>TIMER_HANDSHAKE].delay_ms = engine.hub.settings.handshake_ms
     engine.hub.timers[<int>TIMER_STALL].delay_ms = engine.hub.settings.stall_ms
@@ -364,7 +382,8 @@ cdef int engine_open(Engine* engine) noexcept nogil:
     engine.hub.timers[<int>TIMER_ACKNOWLEDGE].delay_ms = ACKNOWLEDGE_CHECK_MS
     engine.hub.timers[<int>TIMER_CHALLENGE].delay_ms = CHALLENGE_MS
     engine.hub.timers[<int>TIMER_REFUSED].delay_ms = REFUSED_STEP_MS
-    return hub_open(&engine.hub)
+    engine.hub.timers[<int>TIMER_BEAT].delay_ms = BEAT_MS
+    return 0
 
 
 cdef void engine_close(Engine* engine) noexcept nogil:
@@ -391,6 +410,12 @@ cdef uint64_t gauge(const Engine* engine, int index) noexcept nogil:
         return engine.path.backlog.count
     if index == WAITING_BYTES:
         return engine.path.backlog.bytes
+    if index == MANAGED_LIVE:
+        return managed_live(&engine.path)
+    if index == MANAGED_WAITING:
+        return managed_waiting(&engine.path)
+    if index == MANAGED_WAITING_BYTES:
+        return managed_waiting_bytes(&engine.path)
     if index == MEMORY_BYTES:
         return engine.hub.pool.live_bytes
     if index == POOLED_BYTES:

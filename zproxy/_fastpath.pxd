@@ -6,28 +6,44 @@ the broker's picks.
     reply_pass ─► routes.find ─► delivery ─► client's outbox
         └► a counter that says why not
 
+    managed_pass ─► envelope ─► the broker's verdict ─► delivery ─► whose outbox it says
+                                    └► payload, kept ─► broker_steps ─► the same
+
 Called by the turn (_reading.pyx, _engine.pyx), one message or event a call. Writes nothing itself: outboxes are
 flushed at the end of the turn, but for a worker's that is full.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from zproxy.broker.balance cimport Balance
+from zproxy.broker.broker cimport Broker, Limits
+from zproxy.broker.report cimport Report
 from zproxy.relay.backlog cimport Backlog
 from zproxy.relay.block cimport Message
 from zproxy.relay.connection cimport Connection
 from zproxy.relay.hub cimport Hub
+from zproxy.relay.payload cimport Payloads
 
 cdef enum:
     WORKER_BUSY_BYTES = 262144  # a worker with so much unwritten gets nothing more for now
+    FRAMES_MAX = 16384          # of a managed message: a receiver's libzmq takes 64 bytes for each, however empty
+
+cdef struct Notice:              # frame 1 of what the broker says, ready for the wire; borrowed from the Relay object
+    const uint8_t* bytes
+    size_t count
 
 cdef struct Fastpath:           # owned by the engine; see fastpath_open
     Hub* hub                    # the engine's
-    Balance balance             # which worker is next
-    Backlog backlog             # requests nobody could take yet
+    Balance balance             # which plain worker is next
+    Backlog backlog             # plain requests nobody could take yet
+    Broker broker               # what becomes of managed messages
+    Payloads payloads           # of managed requests that wait
+    Limits limits               # the broker's
+    Notice welcome
+    Notice accepted
 
-# Empty, from zeroed.
-cdef void fastpath_open(Fastpath* path, Hub* hub) noexcept nogil
+# Empty, from zeroed but for the limits and the two notices. 0, or -1: no memory.
+cdef int fastpath_open(Fastpath* path, Hub* hub) noexcept nogil
 
 # A whole request, contiguous in the read buffer / in blocks of its own (empty afterwards).
 cdef void request_pass(Fastpath* path, Connection* client, const uint8_t* bytes, size_t count) noexcept nogil
@@ -37,20 +53,44 @@ cdef void request_pass_large(Fastpath* path, Connection* client, Message* messag
 cdef void reply_pass(Fastpath* path, const uint8_t* bytes, size_t count) noexcept nogil
 cdef void reply_pass_large(Fastpath* path, Message* message) noexcept nogil
 
+# A whole message of a managed peer, contiguous in the read buffer / in blocks of its own (empty afterwards).
+cdef void managed_pass(Fastpath* path, Connection* peer, const uint8_t* bytes, size_t count) noexcept nogil
+cdef void managed_pass_large(Fastpath* path, Connection* peer, Message* message, uint32_t frames) noexcept nogil
+
+# Everything the broker wants of itself now: what waited goes out, what is over is told.
+cdef void broker_steps(Fastpath* path) noexcept nogil
+
 # What waits goes out while somebody can take it.
 cdef void backlog_dispatch(Fastpath* path) noexcept nogil
 
 # Its handshake is finished: messages may pass. A worker for whom there is no memory is doomed.
 cdef void peer_join(Fastpath* path, Connection* peer) noexcept nogil
 
-# A worker's outbox was written: it may take messages again.
-cdef void worker_flushed(Fastpath* path, Connection* worker) noexcept nogil
+# A worker's outbox was written, or it was silent and lives: it may take messages again.
+cdef void worker_freed(Fastpath* path, Connection* worker) noexcept nogil
 
-# It takes no more: what was not written goes to the front of the backlog. Returns the requests lost half-written.
+# A managed worker is silent: it gets nothing new until it is heard.
+cdef void worker_suspected(Fastpath* path, Connection* worker) noexcept nogil
+
+# It takes no more: what was not written goes to the front of the backlog; a managed one's is the broker's to answer
+# for. Returns the requests lost half-written.
 cdef uint64_t worker_recover(Fastpath* path, Connection* worker) noexcept nogil
 
 # It is gone: replies that did not leave whole are lost, requests that wait are kept. Returns how many are lost.
 cdef uint64_t client_forfeit(Fastpath* path, Connection* client) noexcept nogil
+
+# Who is there and what waits, as it is now; NULL: no memory.
+cdef Report* fastpath_report(Fastpath* path) noexcept nogil
+
+# Of managed requests: how many are live, wait, and in bytes; when one is due.
+cdef uint64_t managed_live(const Fastpath* path) noexcept nogil
+cdef uint64_t managed_waiting(const Fastpath* path) noexcept nogil
+cdef uint64_t managed_waiting_bytes(const Fastpath* path) noexcept nogil
+cdef int64_t managed_due_ms(const Fastpath* path) noexcept nogil
+
+# Nothing new is taken / what is live is given up, and told so at the next broker_steps.
+cdef void managed_drain(Fastpath* path) noexcept nogil
+cdef void managed_abort(Fastpath* path) noexcept nogil
 
 # The end of the relay: what still waits is given up and counted.
 cdef void fastpath_close(Fastpath* path) noexcept nogil

@@ -1,29 +1,58 @@
 """Fast path: a whole message's way from one side to the other; see _fastpath.pxd for the contract."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memmove, memset
 
 from zproxy.broker.balance cimport (
     WORKER_NONE, balance_add, balance_close, balance_pick, balance_remove, balance_set_usable
 )
+from zproxy.broker.broker cimport (
+    CONTENT_ACCEPTED, CONTENT_WELCOME, PEER_NONE, REQUEST_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_KEEP, VERDICT_PASS,
+    VERDICT_SAY, VERDICT_SEND, Content, Verdict, broker_abort, broker_address, broker_close, broker_drain,
+    broker_due_ms, broker_join, broker_leave, broker_live, broker_malformed, broker_message, broker_open,
+    broker_set_usable, broker_step, broker_undelivered, broker_unkept, broker_waiting, broker_waiting_bytes
+)
+from zproxy.broker.report cimport Report, report_make
 from zproxy.counters cimport (
-    DROPPED_CLIENT_GONE, DROPPED_NO_MEMORY, DROPPED_SLOW_READER, DROPPED_UNROUTABLE, REPLIES_IN, REPLIES_IN_BYTES,
+    CLOSED_FENCED, DROPPED_CLIENT_GONE, DROPPED_NO_MEMORY, DROPPED_SLOW_READER, DROPPED_UNROUTABLE, MANAGED_IN, MANAGED_IN_BYTES,
+    MANAGED_OUT, MANAGED_OUT_BYTES, MANAGED_UNTOLD, REPLIES_IN, REPLIES_IN_BYTES,
     REPLIES_LOST, REPLIES_OUT, REPLIES_OUT_BYTES, REQUESTS_IN, REQUESTS_IN_BYTES, REQUESTS_LOST, REQUESTS_NO_MEMORY,
     REQUESTS_OUT, REQUESTS_OUT_BYTES, REQUESTS_REROUTED, REQUESTS_UNDELIVERED, counter_add
 )
+from zproxy.envelope cimport (
+    ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_WORDS, READY as KIND_READY, EnvelopeFault, EnvelopeView,
+    envelope_bytes, envelope_read, envelope_write
+)
+from zproxy.relay.address cimport ADDRESS_TEXT_BYTES
 from zproxy.relay.backlog cimport (
     OWNER_NONE, backlog_clear, backlog_open, backlog_orphan, backlog_pack, backlog_pop, backlog_push, parcel_charge
 )
-from zproxy.relay.block cimport SMALL_BYTES, Message, message_join, message_release, message_skip
-from zproxy.relay.connection cimport READY, REASON_NO_MEMORY, SIDE_BACKEND, Connection, connection_takes
+from zproxy.relay.block cimport SMALL_BYTES, Message, Slice, message_join, message_release, message_skip
+from zproxy.relay.connection cimport (
+    LIST_CLOSING, LIST_LEAVING, READY, REASON_FENCED, REASON_NO_MEMORY, SIDE_BACKEND, SIDE_FRONTEND, Connection,
+    connection_takes, list_has, list_remove
+)
 from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
-from zproxy.relay.hub cimport Hub, hub_doom
-from zproxy.relay.intake cimport intake_refund, reply_budget
+from zproxy.relay.hub cimport Hub, hub_doom, hub_random
+from zproxy.relay.intake cimport intake_refund, outbox_budget, reply_budget
 from zproxy.relay.outbox cimport outbox_reclaim
+from zproxy.relay.payload cimport payload_drop, payload_keep, payload_take, payloads_close
 from zproxy.relay.routes cimport ROUTE_NONE, routes_find
-from zproxy.relay.zmtp cimport Frame, routing_frame_read
+from zproxy.relay.zmtp cimport (
+    FRAME_MORE, LONG_HEADER_BYTES, Frame, frame_read, frames_count, header_write, routing_frame_read
+)
 
 
 # ---- frontend → backend ----
+
+
+# It can take messages now, or cannot.
+cdef inline void worker_set_usable(Fastpath* path, const Connection* worker, bint is_usable) noexcept nogil:
+    if worker.is_managed:
+        broker_set_usable(&path.broker, worker.slot, is_usable)
+    else:
+        balance_set_usable(&path.balance, worker.slot, is_usable)
 
 
 # The worker has one message more: a full outbox is written at once, one still full takes nothing for now.
@@ -33,7 +62,7 @@ cdef inline void worker_loaded(Fastpath* path, Connection* worker) noexcept nogi
     if worker.may_write:
         connection_flush(path.hub, worker)
     if worker.outbox.bytes >= WORKER_BUSY_BYTES:
-        balance_set_usable(&path.balance, worker.slot, False)
+        worker_set_usable(path, worker, False)
 
 
 # The worker whose turn it is, or NULL: nobody can take a message now. One whose end was seen is passed over.
@@ -213,13 +242,286 @@ cdef void reply_pass_large(Fastpath* path, Message* message) noexcept nogil:
     message_release(&path.hub.pool, message)
 
 
+# ---- managed messages ----
+
+cdef struct Hand:               # the message in hand, frame 0 in front; borrowed
+    const uint8_t* bytes        # what of it lies in one piece: all, or its first block
+    size_t count
+    Message* chain              # all of it, when it is in blocks of its own; else NULL
+    size_t head_bytes           # of frame 0, header included
+    bint has_more               # there are frames behind it
+
+
+# Frame 0 of the message in hand. Of one that is none, `envelope` is empty.
+cdef inline EnvelopeFault hand_read(Hand* hand, EnvelopeView* envelope) noexcept nogil:
+    cdef Frame frame
+    frame_read(hand.bytes, hand.count, &frame)
+    hand.has_more = (frame.flags & FRAME_MORE) != 0
+    if frame.body_bytes > ENVELOPE_BYTES_MAX:
+        hand.head_bytes = 0     # it will not be passed on
+        memset(envelope, 0, sizeof(EnvelopeView))
+        return FAULT_LENGTH
+    hand.head_bytes = frame.header_bytes + <size_t>frame.body_bytes
+    return envelope_read(hand.bytes + frame.header_bytes, <size_t>frame.body_bytes, envelope)
+
+
+# Frame 1 where it lies in one piece, else NULL.
+cdef inline const uint8_t* hand_content(const Hand* hand, size_t* count) noexcept nogil:
+    cdef Frame frame
+    cdef const uint8_t* at = hand.bytes + hand.head_bytes
+    cdef size_t left = hand.count - hand.head_bytes
+    count[0] = 0
+    if not hand.has_more:
+        return NULL
+    frame_read(at, left, &frame)
+    if frame.header_bytes == 0 or frame.body_bytes > left - frame.header_bytes:
+        return NULL
+    count[0] = <size_t>frame.body_bytes
+    return at + frame.header_bytes
+
+
+# Frame 0 as it goes out; returns its bytes.
+cdef inline uint32_t head_write(uint8_t* target, const EnvelopeView* envelope, bint has_more) noexcept nogil:
+    cdef size_t count = envelope_bytes(envelope)
+    cdef uint32_t header_bytes = header_write(target, has_more, count)
+    envelope_write(target + header_bytes, envelope)
+    return header_bytes + <uint32_t>count
+
+
+cdef inline void managed_passed(Fastpath* path, Connection* target, int code, uint64_t count) noexcept nogil:
+    if code != 0:
+        hub_doom(path.hub, target, REASON_NO_MEMORY, 0)
+        return
+    counter_add(&path.hub.counters, MANAGED_OUT, 1)
+    counter_add(&path.hub.counters, MANAGED_OUT_BYTES, count)
+    if target.side == SIDE_BACKEND:
+        worker_loaded(path, target)
+
+
+# Frame 1 of what the broker says, or NULL: there is none.
+cdef inline const Notice* notice_of(const Fastpath* path, Content content) noexcept nogil:
+    if content == CONTENT_WELCOME:
+        return &path.welcome
+    return &path.accepted if content == CONTENT_ACCEPTED else NULL
+
+
+# The broker's own words. A peer that leaves them unread by the megabyte is told no more.
+cdef void managed_say(Fastpath* path, const EnvelopeView* envelope, const Verdict* verdict) noexcept nogil:
+    cdef uint8_t[<int>LONG_HEADER_BYTES + <int>ENVELOPE_BYTES_MAX] head
+    cdef Connection* target = path.hub.table[verdict.peer]
+    cdef const Notice* notice = notice_of(path, verdict.content)
+    cdef uint32_t head_bytes
+    if target.state != READY or list_has(target, LIST_CLOSING):
+        counter_add(&path.hub.counters, MANAGED_UNTOLD, 1)
+        return
+    if target.outbox.bytes and target.outbox.bytes >= outbox_budget(path.hub):
+        counter_add(&path.hub.counters, MANAGED_UNTOLD, 1)
+        return
+    if notice == NULL:
+        head_bytes = head_write(head, envelope, False)
+        managed_passed(path, target, deliver_copy(path.hub, target, head, head_bytes, head, 0), head_bytes)
+        return
+    head_bytes = head_write(head, envelope, True)
+    managed_passed(
+        path, target, deliver_copy(path.hub, target, head, head_bytes, notice.bytes, notice.count),
+        head_bytes + notice.count,
+    )
+
+
+# Can this node be given an outcome now?
+cdef inline bint node_takes(Fastpath* path, Connection* node) noexcept nogil:
+    if node.state != READY or list_has(node, LIST_CLOSING):
+        return False
+    return node.outbox.bytes == 0 or may_take_more(path, node)
+
+
+# The message in hand goes out under the envelope. A chain is empty afterwards, or the caller's to release.
+cdef void managed_forward(
+    Fastpath* path, Hand* hand, const EnvelopeView* envelope, Connection* target
+) noexcept nogil:
+    cdef uint8_t[<int>LONG_HEADER_BYTES + <int>ENVELOPE_BYTES_MAX] head
+    cdef uint32_t head_bytes = head_write(head, envelope, hand.has_more)
+    cdef size_t rest
+    cdef uint64_t count
+    if hand.chain == NULL or not hand.has_more:
+        rest = hand.count - hand.head_bytes if hand.has_more else 0
+        managed_passed(
+            path, target, deliver_copy(path.hub, target, head, head_bytes, hand.bytes + hand.head_bytes, rest),
+            head_bytes + rest,
+        )
+        return
+    message_skip(&path.hub.pool, hand.chain, hand.head_bytes)
+    hand.chain.head.flags = 0
+    count = head_bytes + hand.chain.bytes
+    managed_passed(path, target, deliver_chain(path.hub, target, head, head_bytes, hand.chain), count)
+
+
+# Keeps the message in hand. 0, or -1: no memory.
+cdef int managed_keep(Fastpath* path, Hand* hand, uint32_t number, Connection* owner) noexcept nogil:
+    cdef Message message
+    memset(&message, 0, sizeof(Message))
+    if hand.chain != NULL:
+        message_join(&message, hand.chain)
+    elif backlog_pack(&path.backlog, &path.hub.pool, hand.bytes, hand.count, hand.bytes, 0, &message) != 0:
+        return -1
+    if payload_keep(&path.payloads, path.hub, number, owner, &message) == 0:
+        return 0
+    message_release(&path.hub.pool, &message)
+    return -1
+
+
+# Does what the broker said about the message in hand, which came from `source`.
+cdef inline void verdict_execute(
+    Fastpath* path, Connection* source, Hand* hand, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    cdef Connection* target
+    if verdict.kind == VERDICT_KEEP and managed_keep(path, hand, verdict.request, source) != 0:
+        broker_unkept(&path.broker, verdict.request, envelope, verdict)
+    elif verdict.kind == VERDICT_PASS:
+        target = path.hub.table[verdict.peer]
+        if target.side == SIDE_FRONTEND and not node_takes(path, target):
+            broker_undelivered(&path.broker, envelope, verdict)
+        else:
+            managed_forward(path, hand, envelope, target)
+    if verdict.kind == VERDICT_SAY:
+        managed_say(path, envelope, verdict)
+    if verdict.spent != <uint32_t>REQUEST_NONE:
+        payload_drop(&path.payloads, path.hub, verdict.spent)
+    if verdict.closing != <uint32_t>PEER_NONE:
+        counter_add(&path.hub.counters, CLOSED_FENCED, 1)
+        hub_doom(path.hub, path.hub.table[verdict.closing], REASON_FENCED, 0)
+
+
+# Those who take no more are not given anything by the next decision.
+cdef inline void leaving_tell(Fastpath* path) noexcept nogil:
+    cdef Connection* leaving
+    while path.hub.lists[<int>LIST_LEAVING].first != NULL:
+        leaving = path.hub.lists[<int>LIST_LEAVING].first
+        list_remove(&path.hub.lists[<int>LIST_LEAVING], leaving, LIST_LEAVING)
+        if leaving.has_joined and leaving.side == SIDE_BACKEND:
+            broker_set_usable(&path.broker, leaving.slot, False)
+
+
+# Frame 1 of a message in blocks, copied into one piece that the caller frees; NULL: no memory, or it is none.
+cdef uint8_t* chain_gather(const Hand* hand, size_t* count) noexcept nogil:
+    cdef uint8_t* all_bytes = <uint8_t*>malloc(<size_t>hand.chain.bytes)
+    cdef const Slice* slice = hand.chain.head
+    cdef size_t at = 0
+    cdef Hand flat = hand[0]
+    cdef const uint8_t* content
+    if all_bytes == NULL:
+        return NULL
+    while slice != NULL:
+        memcpy(all_bytes + at, slice.block.bytes + slice.offset, slice.length)
+        at += slice.length
+        slice = slice.next
+    flat.bytes = all_bytes
+    flat.count = at
+    content = hand_content(&flat, count)
+    if content == NULL:
+        free(all_bytes)
+        return NULL
+    memmove(all_bytes, content, count[0])
+    return all_bytes
+
+
+# One whole message. `frames` may be 0 where they are too few to count.
+cdef void hand_judge(Fastpath* path, Connection* peer, Hand* hand, uint64_t bytes, uint32_t frames) noexcept nogil:
+    cdef EnvelopeView envelope
+    cdef Verdict verdict
+    cdef EnvelopeFault fault
+    cdef const uint8_t* content
+    cdef uint8_t* gathered = NULL
+    cdef size_t count = 0
+    counter_add(&path.hub.counters, MANAGED_IN, 1)
+    counter_add(&path.hub.counters, MANAGED_IN_BYTES, bytes)
+    leaving_tell(path)
+    memset(&verdict, 0, sizeof(Verdict))
+    fault = hand_read(hand, &envelope)
+    if fault != FAULT_NONE:
+        broker_malformed(&path.broker, peer.slot, FAULT_WORDS[<int>fault], &envelope, &verdict)
+    elif frames > FRAMES_MAX:
+        broker_malformed(&path.broker, peer.slot, b"it has more than 16384 frames", &envelope, &verdict)
+    else:
+        content = hand_content(hand, &count)
+        if content == NULL and hand.chain != NULL and envelope.head.kind == <uint8_t>KIND_READY:
+            content = gathered = chain_gather(hand, &count)
+        broker_message(&path.broker, peer.slot, &envelope, content, count, bytes, path.hub.now_ms, &verdict)
+        free(gathered)
+    verdict_execute(path, peer, hand, &envelope, &verdict)
+
+
+cdef void managed_pass(Fastpath* path, Connection* peer, const uint8_t* bytes, size_t count) noexcept nogil:
+    cdef Hand hand
+    hand.bytes = bytes
+    hand.count = count
+    hand.chain = NULL
+    hand_judge(path, peer, &hand, count, frames_count(bytes, count) if count > FRAMES_MAX * 2 else 0)
+
+
+cdef void managed_pass_large(Fastpath* path, Connection* peer, Message* message, uint32_t frames) noexcept nogil:
+    cdef Hand hand
+    hand.bytes = message.head.block.bytes + message.head.offset
+    hand.count = message.head.length
+    hand.chain = message
+    hand_judge(path, peer, &hand, message.bytes, frames)
+    message_release(&path.hub.pool, message)
+
+
+# The payload of a request that somebody can take now.
+cdef void payload_send(Fastpath* path, EnvelopeView* envelope, const Verdict* verdict) noexcept nogil:
+    cdef Message message
+    cdef Hand hand
+    payload_take(&path.payloads, path.hub, verdict.request, &message)
+    hand.bytes = message.head.block.bytes + message.head.offset
+    hand.count = message.head.length
+    hand.chain = NULL if message.head == message.tail and message.bytes <= SMALL_BYTES else &message
+    hand_read(&hand, envelope)  # it had no fault when it came
+    broker_address(&path.broker, verdict.request, path.hub.now_ms, envelope)
+    managed_forward(path, &hand, envelope, path.hub.table[verdict.peer])
+    message_release(&path.hub.pool, &message)
+
+
+cdef void broker_steps(Fastpath* path) noexcept nogil:
+    cdef EnvelopeView envelope
+    cdef Verdict verdict
+    leaving_tell(path)
+    while broker_step(&path.broker, path.hub.now_ms, &envelope, &verdict):
+        if verdict.kind == VERDICT_SEND:
+            payload_send(path, &envelope, &verdict)
+        else:
+            verdict_execute(path, NULL, NULL, &envelope, &verdict)
+        leaving_tell(path)
+
+
 # ---- a connection's end ----
+
+# Nothing of its outbox matters any more. Returns how many messages did not leave whole.
+cdef uint64_t outbox_forfeit(Fastpath* path, Connection* connection) noexcept nogil:
+    cdef Message message
+    cdef uint64_t lost = 0
+    while outbox_reclaim(&connection.outbox, &path.hub.pool, &message, &lost):
+        message_release(&path.hub.pool, &message)
+        lost += 1
+    return lost
+
+
+# Only a message that was partly written makes the stream unreadable.
+cdef uint64_t managed_recover(Fastpath* path, Connection* peer) noexcept nogil:
+    cdef Message message
+    cdef uint64_t torn = 0
+    broker_leave(&path.broker, peer.slot)
+    while outbox_reclaim(&peer.outbox, &path.hub.pool, &message, &torn):
+        message_release(&path.hub.pool, &message)
+    return torn
 
 
 # Unwritten requests of a worker that takes no more go back in front of the queue; a partly written one is lost.
 cdef uint64_t worker_recover(Fastpath* path, Connection* worker) noexcept nogil:
     cdef Message message
     cdef uint64_t torn = 0
+    if worker.is_managed:
+        return managed_recover(path, worker)
     balance_remove(&path.balance, worker.slot)
     while outbox_reclaim(&worker.outbox, &path.hub.pool, &message, &torn):
         if backlog_push(&path.backlog, &path.hub.pool, &path.backlog.recovered, &message) == 0:
@@ -233,34 +535,95 @@ cdef uint64_t worker_recover(Fastpath* path, Connection* worker) noexcept nogil:
 
 # Replies that never left whole are lost with their client; its waiting requests stay, nobody's.
 cdef uint64_t client_forfeit(Fastpath* path, Connection* client) noexcept nogil:
-    cdef Message message
-    cdef uint64_t lost = 0
+    cdef uint64_t lost
+    if client.is_managed:
+        return managed_recover(path, client)
     backlog_orphan(&path.backlog, &client.lane)
-    while outbox_reclaim(&client.outbox, &path.hub.pool, &message, &lost):
-        message_release(&path.hub.pool, &message)
-        lost += 1
+    lost = outbox_forfeit(path, client)
     counter_add(&path.hub.counters, REPLIES_LOST, lost)
     return lost
 
 
 # ---- peers come and go ----
 
+cdef void managed_join(Fastpath* path, Connection* peer) noexcept nogil:
+    cdef EnvelopeView envelope
+    cdef Verdict verdict
+    broker_join(
+        &path.broker, peer.slot, ROLE_WORKER if peer.side == SIDE_BACKEND else ROLE_NODE, &envelope, &verdict
+    )
+    if verdict.kind == VERDICT_SAY:
+        managed_say(path, &envelope, &verdict)
+    else:
+        hub_doom(path.hub, peer, REASON_NO_MEMORY, 0)
+
+
 cdef void peer_join(Fastpath* path, Connection* peer) noexcept nogil:
     peer.has_joined = True
+    if peer.is_managed:
+        managed_join(path, peer)
+        return
     if peer.side == SIDE_BACKEND and balance_add(&path.balance, peer.slot) != 0:
         hub_doom(path.hub, peer, REASON_NO_MEMORY, 0)
 
 
-cdef void worker_flushed(Fastpath* path, Connection* worker) noexcept nogil:
-    if worker.outbox.bytes < WORKER_BUSY_BYTES and connection_takes(worker):
-        balance_set_usable(&path.balance, worker.slot, True)
+cdef void worker_freed(Fastpath* path, Connection* worker) noexcept nogil:
+    if worker.outbox.bytes < WORKER_BUSY_BYTES and connection_takes(worker) and not worker.is_suspect:
+        worker_set_usable(path, worker, True)
 
 
-cdef void fastpath_open(Fastpath* path, Hub* hub) noexcept nogil:
+cdef void worker_suspected(Fastpath* path, Connection* worker) noexcept nogil:
+    if worker.has_joined and worker.side == SIDE_BACKEND:
+        worker_set_usable(path, worker, False)
+
+
+cdef int fastpath_open(Fastpath* path, Hub* hub) noexcept nogil:
     path.hub = hub
     backlog_open(&path.backlog)
+    return broker_open(&path.broker, &path.limits, &hub.counters, hub_random(hub))
+
+
+cdef Report* fastpath_report(Fastpath* path) noexcept nogil:
+    cdef Report* report = report_make(&path.broker, path.hub.now_ms)
+    cdef Connection* peer
+    cdef uint32_t row
+    if report == NULL:
+        return NULL
+    for row in range(report.peer_count):
+        peer = path.hub.table[report.peers[row].peer]
+        report.peers[row].heard_ms = peer.heard_ms
+        report.peers[row].waiting_bytes = peer.waiting_bytes
+        report.peers[row].unread_bytes = peer.outbox.bytes
+        memcpy(report.peers[row].address, peer.peer_text, ADDRESS_TEXT_BYTES)
+    return report
+
+
+cdef uint64_t managed_live(const Fastpath* path) noexcept nogil:
+    return broker_live(&path.broker)
+
+
+cdef uint64_t managed_waiting(const Fastpath* path) noexcept nogil:
+    return broker_waiting(&path.broker)
+
+
+cdef uint64_t managed_waiting_bytes(const Fastpath* path) noexcept nogil:
+    return broker_waiting_bytes(&path.broker)
+
+
+cdef int64_t managed_due_ms(const Fastpath* path) noexcept nogil:
+    return broker_due_ms(&path.broker)
+
+
+cdef void managed_drain(Fastpath* path) noexcept nogil:
+    broker_drain(&path.broker)
+
+
+cdef void managed_abort(Fastpath* path) noexcept nogil:
+    broker_abort(&path.broker)
 
 
 cdef void fastpath_close(Fastpath* path) noexcept nogil:
     counter_add(&path.hub.counters, REQUESTS_UNDELIVERED, backlog_clear(&path.backlog, &path.hub.pool))
     balance_close(&path.balance)
+    payloads_close(&path.payloads, path.hub)
+    broker_close(&path.broker)

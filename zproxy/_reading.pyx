@@ -4,7 +4,10 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from zproxy._fastpath cimport peer_join, reply_pass, reply_pass_large, request_pass, request_pass_large, worker_recover
+from zproxy._fastpath cimport (
+    managed_pass, managed_pass_large, peer_join, reply_pass, reply_pass_large, request_pass, request_pass_large,
+    worker_freed, worker_recover
+)
 from zproxy.relay.block cimport Message, message_join, message_release
 from zproxy.relay.connection cimport (
     GREETING, LINGER, LIST_CLOSING, LIST_READ, READY, REASON_EOF, REASON_MALFORMED, REASON_NO_MEMORY, REASON_RESET,
@@ -41,7 +44,9 @@ cdef bint take_message(Fastpath* path, Connection* connection, const Item* item)
     if connection.state != READY:
         connection_reject(path, connection, REASON_MALFORMED, 0)
         return False
-    if connection.side == SIDE_FRONTEND:
+    if connection.is_managed:
+        managed_pass(path, connection, item.bytes, item.count)
+    elif connection.side == SIDE_FRONTEND:
         request_pass(path, connection, item.bytes, item.count)
     else:
         reply_pass(path, item.bytes, item.count)
@@ -63,7 +68,9 @@ cdef bint take_assembled(Fastpath* path, Connection* connection) noexcept nogil:
         is_taken = take_message(path, connection, &item)
         message_release(&path.hub.pool, &message)
         return is_taken
-    if connection.side == SIDE_FRONTEND:
+    if connection.is_managed:
+        managed_pass_large(path, connection, &message, connection.inbox.frame_count)
+    elif connection.side == SIDE_FRONTEND:
         request_pass_large(path, connection, &message)
     else:
         reply_pass_large(path, &message)
@@ -128,6 +135,9 @@ cdef void connection_heard(Fastpath* path, Connection* connection, size_t count)
     connection.heard_ms = path.hub.now_ms
     connection.pinged_ms = 0
     connection.unheard_messages = 0
+    if connection.is_suspect:
+        connection.is_suspect = False
+        worker_freed(path, connection)
     if connection.is_challenged:
         peering_holder_lives(path.hub, connection)
 

@@ -1,7 +1,11 @@
 from typing import NamedTuple
 
+from zproxy._report import PeerRow, ServiceRow
+
 FRONTEND: int
 BACKEND: int
+MAX_FRAMES: int
+BEAT_MS: int
 EVENT_KINDS: tuple[str, ...]
 
 class Event(NamedTuple):
@@ -27,6 +31,9 @@ class Relay:
         handshake_ms: int = ...,
         spin_us: int = ...,
         spin_auto: bool = ...,
+        no_worker_wait_ms: int = ...,
+        welcome: bytes = ...,
+        accepted: bytes = ...,
     ) -> None: ...
     def add_listener(self, side: int, endpoint: int, fd: int) -> None: ...
     def add_connector(self, side: int, endpoint: int, address: str | tuple[str, int]) -> None: ...
@@ -40,4 +47,5 @@ class Relay:
     def stop(self, drain_ms: int) -> None: ...
     def join(self, timeout_ms: int) -> bool: ...
     def snapshot(self) -> dict[str, int]: ...
+    def report(self) -> tuple[dict[str, int], list[ServiceRow], list[PeerRow]]: ...
     def events(self, timeout_ms: int) -> list[Event]: ...

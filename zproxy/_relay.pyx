@@ -8,20 +8,25 @@ interrupted, and Python's main thread keeps every signal.
 import os
 from typing import NamedTuple
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memset
 from posix.unistd cimport getpid
 
 from zproxy._engine cimport Engine, engine_close, engine_open, engine_run
+from zproxy._fastpath cimport FRAMES_MAX, Notice
+from zproxy._report cimport report_unwrap
 from zproxy.counters cimport COUNTER_COUNT, GAUGE_COUNT
 from zproxy.relay.address cimport Address, address_pack_ip, address_pack_path
 from zproxy.relay.connection cimport SIDE_BACKEND, SIDE_FRONTEND, Side
 from zproxy.relay.endpoint cimport endpoints_connect, endpoints_listen
 from zproxy.relay.mailbox cimport (
     COMMAND_ADDRESS, COMMAND_STOP, EVENT_CAPACITY, Command, Event as CEvent, mailbox_ask_snapshot,
-    mailbox_await_end, mailbox_await_event, mailbox_await_snapshot, mailbox_close, mailbox_open, mailbox_post
+    mailbox_await_end, mailbox_await_event, mailbox_await_snapshot, mailbox_close, mailbox_open, mailbox_post,
+    mailbox_take_report
 )
+from zproxy.relay.peering cimport BEAT_MS as PEERING_BEAT_MS
 from zproxy.relay.poller cimport poller_close, poller_wake
+from zproxy.relay.zmtp cimport LONG_HEADER_BYTES, header_write
 
 from zproxy.counters import COUNTER_NAMES, GAUGE_NAMES
 from zproxy.errors import AlreadyStarted, ForkedProxy, RelayStuck
@@ -49,6 +54,8 @@ cdef extern from *:
     """
     bint ZPROXY_IS_DEBUG
 
+MAX_FRAMES = <int>FRAMES_MAX
+BEAT_MS = <int>PEERING_BEAT_MS
 FRONTEND = <int>SIDE_FRONTEND
 BACKEND = <int>SIDE_BACKEND
 
@@ -57,6 +64,7 @@ SOCKET_TYPES = ("", "REQ", "REP", "DEALER", "ROUTER")
 
 cdef enum:
     SNAPSHOT_TIMEOUT_MS = 10000
+    RETRY_AFTER_MS = 2000           # when a peer whose name is in use, or who was refused for now, may come again
 
 
 class Event(NamedTuple):
@@ -92,6 +100,17 @@ cdef object event_wrap(const CEvent* event):
     )
 
 
+# `body` as the frame that ends a message.
+cdef bytes frame_of(bytes body):
+    cdef uint8_t[<int>LONG_HEADER_BYTES] header
+    return header[:header_write(header, False, len(body))] + body
+
+
+cdef void notice_set(Notice* notice, bytes frame) noexcept:
+    notice.bytes = <const uint8_t*><const char*>frame
+    notice.count = len(frame)
+
+
 cdef class Relay:
     """One relay and its thread. All methods may be called from any thread of the process that made it.
 
@@ -103,12 +122,14 @@ cdef class Relay:
     cdef bint is_started
     cdef bint is_joined
     cdef bint is_closed
+    cdef bytes welcome              # the engine borrows these two: __dealloc__ comes before they are let go
+    cdef bytes accepted
     cdef int owner_pid              # no object: __dealloc__ needs it after the collector has cleared those
 
     def __cinit__(
         self, *, uint64_t max_message_bytes, uint64_t memory_bytes, uint64_t connection_bytes,
         int64_t heartbeat_ms=0, int64_t stall_ms=30_000, int64_t handshake_ms=5_000, int64_t spin_us=100,
-        bint spin_auto=True,
+        bint spin_auto=True, int64_t no_worker_wait_ms=0, bytes welcome=b"", bytes accepted=b"",
     ):
         cdef int code
         self.owner_pid = getpid()
@@ -122,6 +143,11 @@ cdef class Relay:
         self.engine.hub.settings.handshake_ms = handshake_ms
         self.engine.spin.limit_ns = spin_us * 1000
         self.engine.spin.is_auto = spin_auto
+        self.engine.path.limits.no_worker_wait_ms = no_worker_wait_ms
+        self.engine.path.limits.retry_after_ms = RETRY_AFTER_MS
+        self.welcome, self.accepted = frame_of(welcome), frame_of(accepted)
+        notice_set(&self.engine.path.welcome, self.welcome)
+        notice_set(&self.engine.path.accepted, self.accepted)
         code = engine_open(&self.engine)
         if code:
             raise OSError(code, os.strerror(code))
@@ -218,6 +244,18 @@ cdef class Relay:
 
     def snapshot(self):
         """All counters and gauges by name, copied between two events; after the end, the last ones."""
+        return self._snapshot(False)
+
+    def report(self):
+        """A snapshot, and of the same moment who is there: (counters, services, peers), as ServiceRow and PeerRow.
+
+        After the end, or before the start, nobody.
+        """
+        counters = self._snapshot(True)
+        services, peers = report_unwrap(mailbox_take_report(&self.engine.hub.mailbox))
+        return counters, services, peers
+
+    def _snapshot(self, wants_report):
         cdef uint64_t[<int>COUNTER_COUNT + <int>GAUGE_COUNT] values
         cdef uint64_t number
         cdef bint is_filled
@@ -225,7 +263,7 @@ cdef class Relay:
         if not self.is_started:
             memset(values, 0, sizeof(values))
         else:
-            number = mailbox_ask_snapshot(&self.engine.hub.mailbox)
+            number = mailbox_ask_snapshot(&self.engine.hub.mailbox, wants_report)
             if not self.is_joined:
                 poller_wake(&self.engine.hub.poller)
             with nogil:

@@ -187,6 +187,12 @@ class Settings:
         "Times",
         "PING silent peers this often; three in vain close them.",
     )
+    no_worker_wait_ms: int = _option(
+        _milliseconds(0.001, DAY_S, {"deadline": 0}),
+        "deadline",
+        "Times",
+        "How long a request waits for a first worker of its service; deadline: as long as it may take.",
+    )
     drain_ms: int = _option(
         _milliseconds(0.0, DAY_S), "10s", "Times", "At the end, wait this long until what was accepted is written."
     )

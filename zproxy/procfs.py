@@ -45,3 +45,9 @@ def available_memory_bytes() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def host_id() -> str:
+    """Names this boot of this machine, and our user: peers with the same id may share memory with us."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{os.getuid()}"

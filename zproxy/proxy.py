@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 import warnings
 import weakref
 from types import TracebackType
 
+import msgspec
+
 from zproxy import endpoints
-from zproxy._relay import BACKEND, FRONTEND, Relay
+from zproxy._relay import BACKEND, BEAT_MS, FRONTEND, MAX_FRAMES, Relay
+from zproxy._report import PeerRow, ServiceRow
 from zproxy.config import Endpoints, Settings
 from zproxy.endpoints import Bound
 from zproxy.errors import NotStarted, RelayStuck
 from zproxy.observer import Observer
+from zproxy.procfs import host_id
 from zproxy.resolver import Resolver
 from zproxy.units import Size, Time
 
 JOIN_MS = 100  # Python's signal handlers run at least this often while a thread waits for the end
 STOP_MARGIN_S = 5.0
+PROTOCOL_VERSION = 1
+CHUNK_BYTES = 1 << 20
 
 
 class Proxy:
@@ -48,6 +55,7 @@ class Proxy:
         connection_memory: Size | None = None,
         stall: Time | None = None,
         heartbeat: Time | None = None,
+        no_worker_wait: Time | None = None,
         drain: Time | None = None,
         spin: Time | None = None,
     ) -> None:
@@ -62,6 +70,7 @@ class Proxy:
             connection_memory=connection_memory,
             stall=stall,
             heartbeat=heartbeat,
+            no_worker_wait=no_worker_wait,
             drain=drain,
             spin=spin,
         )
@@ -128,6 +137,10 @@ class Proxy:
         """
         return self._relay.snapshot()
 
+    def report(self) -> tuple[dict[str, int], list[ServiceRow], list[PeerRow]]:
+        """`stats`, and who is there at the same moment: services, and managed peers. Raises RelayStuck."""
+        return self._relay.report()
+
     def __enter__(self) -> Proxy:
         self.start()
         return self
@@ -174,7 +187,23 @@ def _relay_of(settings: Settings) -> Relay:
         stall_ms=settings.stall_ms,
         spin_us=settings.spin.limit_us,
         spin_auto=settings.spin.is_auto,
+        no_worker_wait_ms=settings.no_worker_wait_ms,
+        welcome=msgspec.msgpack.encode(_welcome(settings)),
+        accepted=msgspec.msgpack.encode({}),
     )
+
+
+def _welcome(settings: Settings) -> dict[str, object]:
+    """What every managed peer hears first (docs/protocol.md)."""
+    return {
+        "proxy": secrets.randbits(63) | 1,
+        "version": PROTOCOL_VERSION,
+        "host": host_id(),
+        "max_message": settings.max_message_bytes,
+        "max_frames": MAX_FRAMES,
+        "chunk": CHUNK_BYTES,
+        "beat_ms": BEAT_MS,
+    }
 
 
 def _release(relay: Relay, bound: dict[int, list[Bound]], owner_pid: int) -> None:

@@ -70,12 +70,14 @@ cdef enum ListKind:
     LIST_ASSEMBLY_BACKEND       # workers likewise
     LIST_PAUSED                 # may be read, but is over a budget
     LIST_CLOSING                # its end was noticed; buried at the end of the turn
+    LIST_LEAVING                # managed, and takes no more: the broker is told before it decides again
     LIST_COUNT
 
 cdef enum TimerKind:
     TIMER_HANDSHAKE             # connect, greeting and READY together
     TIMER_STALL                 # an incomplete message must grow
     TIMER_HEARTBEAT             # when to look for a sign of life
+    TIMER_BEAT                  # the same for managed peers, which have a rhythm of their own
     TIMER_ACKNOWLEDGE           # was what we wrote acknowledged? Runs from a write until all is
     TIMER_CHALLENGE             # a newcomer waits for the holder of its routing id
     TIMER_REFUSED               # a refused peer is let go
@@ -93,6 +95,8 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     bint has_hangup             # FIN or RST seen: read until the end, then close; no new work for it
     bint has_reset              # RST seen, or a write failed: nothing more can be written
     bint has_joined             # its handshake was finished: messages may be owed to it, or it to others
+    bint is_managed             # speaks the managed protocol, for its whole life
+    bint is_suspect             # managed, and silent for longer than a beat: no new work
     bint can_ping               # ZMTP >= 3.1, or has sent a PING itself
     bint is_challenged          # a newcomer wants its routing id: any byte until the timer means life
     bint is_over_budget         # not read until half of its waiting requests are taken
@@ -151,6 +155,11 @@ cdef inline ListKind assembly_list(const Connection* connection) noexcept nogil:
 # Is it left unread, by our own choice? Then its silence says nothing.
 cdef inline bint connection_is_unread(const Connection* connection) noexcept nogil:
     return connection.is_over_budget or list_has(connection, LIST_PAUSED) or list_has(connection, LIST_READ)
+
+
+# The timer of its signs of life.
+cdef inline TimerKind beat_timer(const Connection* connection) noexcept nogil:
+    return TIMER_BEAT if connection.is_managed else TIMER_HEARTBEAT
 
 
 # May it be given a message? Not once its end was seen, though it is not buried yet.

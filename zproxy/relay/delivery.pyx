@@ -5,8 +5,8 @@ from libc.string cimport memcpy
 
 from zproxy.relay.block cimport SLICE_CONTINUES, Message, message_append, message_release
 from zproxy.relay.connection cimport (
-    LIST_FLUSH, LIST_PAUSED, LIST_READ, LINGER, REJECTED, TIMER_ACKNOWLEDGE, TIMER_HEARTBEAT, TIMER_REFUSED,
-    TIMER_STALL, Connection, list_append, list_remove
+    LIST_FLUSH, LIST_PAUSED, LIST_READ, LINGER, REJECTED, TIMER_ACKNOWLEDGE, TIMER_REFUSED, TIMER_STALL, Connection,
+    beat_timer, list_append, list_remove
 )
 from zproxy.relay.hub cimport Hub, hub_arm, hub_broken, hub_disarm, hub_enter, hub_weigh_outbox
 from zproxy.relay.inbox cimport inbox_clear
@@ -74,7 +74,7 @@ cdef void connection_flush(Hub* hub, Connection* connection) noexcept nogil:
 
 cdef void connection_linger(Hub* hub, Connection* connection) noexcept nogil:
     hub_enter(hub, connection, LINGER)
-    hub_disarm(hub, connection, TIMER_HEARTBEAT)
+    hub_disarm(hub, connection, beat_timer(connection))
     hub_disarm(hub, connection, TIMER_STALL)
     # Read to its end, whatever the budgets, for bytes left unread make the close a reset; nothing of them is kept.
     list_remove(&hub.lists[<int>LIST_PAUSED], connection, LIST_PAUSED)

@@ -39,6 +39,7 @@ cdef struct Ready:              # what a peer's READY said; points into the comm
     SocketType socket_type
     const uint8_t* routing_id
     uint8_t routing_id_bytes
+    bint is_managed             # it announced itself: by X-zproxy, or by such a routing id
 
 
 cdef inline void greeting_write(uint8_t* target) noexcept nogil:
@@ -95,6 +96,11 @@ cdef inline bint name_is(const uint8_t* name, size_t count, const char* wanted, 
     return True
 
 
+# A routing id that says the same as X-zproxy, where a peer cannot set that.
+cdef inline bint routing_id_announces(const uint8_t* routing_id, size_t count) noexcept nogil:
+    return count >= 5 and memcmp(routing_id, <const uint8_t*>b"\x00ZPX\x01", 5) == 0
+
+
 # Reads the body of a READY command. False: malformed. Unknown properties pass.
 cdef inline bint ready_read(const uint8_t* body, size_t count, Ready* ready) noexcept nogil:
     cdef size_t offset = 6
@@ -104,6 +110,7 @@ cdef inline bint ready_read(const uint8_t* body, size_t count, Ready* ready) noe
     ready.socket_type = SOCKET_UNKNOWN
     ready.routing_id = body
     ready.routing_id_bytes = 0
+    ready.is_managed = False
     if not command_is(body, count, b"READY", 5):
         return False
     while offset < count:
@@ -123,6 +130,9 @@ cdef inline bint ready_read(const uint8_t* body, size_t count, Ready* ready) noe
                 return False
             ready.routing_id = body + offset
             ready.routing_id_bytes = <uint8_t>value_bytes
+            ready.is_managed = ready.is_managed or routing_id_announces(ready.routing_id, value_bytes)
+        elif name_is(name, name_bytes, b"x-zproxy", 8):
+            ready.is_managed = ready.is_managed or (value_bytes != 0 and body[offset] != c'0')
         offset += value_bytes
     return True
 

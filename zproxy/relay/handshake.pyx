@@ -41,6 +41,11 @@ cdef class HandshakeProbe:
             return None
         return SOCKET_TYPES[<int>ready.socket_type], ready.routing_id[:ready.routing_id_bytes]
 
+    def is_managed(self):
+        """Does a READY command's body announce a managed peer?"""
+        cdef Ready ready
+        return bool(ready_read(self.bytes, self.count, &ready) and ready.is_managed)
+
     def pong(self):
         """The PONG that answers a PING command's body, or None: malformed."""
         cdef uint8_t[HANDSHAKE_REPLY_MAX] frame

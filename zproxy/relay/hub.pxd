@@ -10,8 +10,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from zproxy.counters cimport Counters
 from zproxy.relay.block cimport Pool
 from zproxy.relay.connection cimport (
-    CONNECTING, LIST_COUNT, LIST_FLUSH, REFUSED, STATE_COUNT, TIMER_COUNT, WAITING, Connection, ConnectionList,
-    ConnectionState, Reason, Side, TimerKind, list_append
+    CONNECTING, LIST_COUNT, LIST_FLUSH, LIST_LEAVING, REFUSED, STATE_COUNT, TIMER_COUNT, WAITING, Connection,
+    ConnectionList, ConnectionState, Reason, Side, TimerKind, list_append
 )
 from zproxy.relay.mailbox cimport EventKind, Mailbox
 from zproxy.relay.poller cimport Poller
@@ -84,12 +84,24 @@ cdef uint64_t hub_random(Hub* hub) noexcept nogil
 cdef int64_t clock_ns() noexcept nogil
 
 
-# The live connection behind a poller's tag, or NULL for one that has gone.
+# Names a connection for longer than it lives.
+cdef inline uint64_t connection_tag(const Connection* connection) noexcept nogil:
+    return <uint64_t>connection.generation << 32 | connection.slot
+
+
+# The live connection behind a tag, or NULL for one that has gone.
 cdef inline Connection* hub_find(const Hub* hub, uint64_t tag) noexcept nogil:
     cdef uint32_t slot = <uint32_t>tag
     if slot >= hub.capacity or hub.generations[slot] != <uint32_t>(tag >> 32):
         return NULL
     return hub.table[slot]
+
+
+# FIN or RST was seen: no new work for it.
+cdef inline void hub_hangup(Hub* hub, Connection* connection) noexcept nogil:
+    connection.has_hangup = True
+    if connection.is_managed:
+        list_append(&hub.lists[<int>LIST_LEAVING], connection, LIST_LEAVING)
 
 
 # Connections that still shake hands.

@@ -9,8 +9,8 @@ from posix.unistd cimport close
 from zproxy.counters cimport CLOSED_NO_MEMORY, CONNECTIONS_CLOSED, EVENTS_LOST, counter_add
 from zproxy.relay.block cimport pool_clear
 from zproxy.relay.connection cimport (
-    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, LIST_PAUSED, LIST_READ, REASON_NO_MEMORY, REASON_NONE, REASON_RESET,
-    TIMER_COUNT, Connection, ConnectionState, ListKind, Reason, Side, connection_clear, connection_enter,
+    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, LIST_LEAVING, LIST_PAUSED, LIST_READ, REASON_NO_MEMORY, REASON_NONE,
+    REASON_RESET, TIMER_COUNT, Connection, ConnectionState, ListKind, Reason, Side, connection_clear, connection_enter,
     connection_is_read, list_append, list_has, list_remove
 )
 from zproxy.relay.inbox cimport READ_BUFFER_BYTES
@@ -124,7 +124,7 @@ cdef Connection* hub_admit(Hub* hub, int fd, Side side, int endpoint, int connec
     connection.lane.owner = slot
     for kind in range(TIMER_COUNT):
         connection.timers[kind].slot = slot
-    if poller_add(&hub.poller, fd, <uint64_t>connection.generation << 32 | slot, False) != 0:
+    if poller_add(&hub.poller, fd, connection_tag(connection), False) != 0:
         hub_release(hub, connection)
         return NULL
     return connection
@@ -145,10 +145,13 @@ cdef void hub_doom(Hub* hub, Connection* connection, Reason reason, uint64_t siz
     if reason == REASON_NO_MEMORY:
         counter_add(&hub.counters, CLOSED_NO_MEMORY, 1)
     list_append(&hub.lists[<int>LIST_CLOSING], connection, LIST_CLOSING)
+    if connection.is_managed:
+        list_append(&hub.lists[<int>LIST_LEAVING], connection, LIST_LEAVING)
 
 
 cdef void hub_broken(Hub* hub, Connection* connection) noexcept nogil:
-    connection.has_hangup = connection.has_reset = True
+    hub_hangup(hub, connection)
+    connection.has_reset = True
     connection.may_write = False
     if not connection_is_read(connection) or connection.is_over_budget or list_has(connection, LIST_PAUSED):
         hub_doom(hub, connection, REASON_RESET, 0)

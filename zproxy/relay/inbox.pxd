@@ -13,7 +13,7 @@ Rule 2. A message that a command interrupts is assembled, however small: closing
 Rule 3. An idle inbox holds no block.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from zproxy.relay.block cimport Block, Message, Pool
 
@@ -49,6 +49,7 @@ cdef struct Inbox:                  # embedded in Connection, which owns it; zer
     uint64_t body_left              # bytes of the assembly's current frame still to come
     bint is_assembling
     bint has_more                   # the assembly's current frame carries MORE
+    uint32_t frame_count            # of the assembly so far
 
 # Fills `target` (two entries) with where the next read goes; returns how many entries, or -1: no memory.
 cdef int inbox_prepare(Inbox* inbox, Pool* pool, uint8_t* read_buffer, iovec* target) noexcept nogil

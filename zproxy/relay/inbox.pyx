@@ -14,7 +14,7 @@ from zproxy.relay.block cimport (
 from zproxy.relay.checks cimport memory_poison, memory_unpoison
 from zproxy.relay.zmtp cimport (
     FRAME_MORE, SCAN_COMMAND, SCAN_MALFORMED, SCAN_MESSAGE, SCAN_NEED, SCAN_TOO_LARGE, Frame, ScanCode, frame_fits,
-    frame_read, message_scan
+    frame_read, frames_count, message_scan
 )
 
 
@@ -85,6 +85,7 @@ cdef bint inbox_move(Inbox* inbox, Pool* pool, size_t count) noexcept nogil:
 cdef bint assembly_open_frame(Inbox* inbox, Pool* pool, const Frame* frame) noexcept nogil:
     inbox.body_left = frame.body_bytes
     inbox.has_more = (frame.flags & FRAME_MORE) != 0
+    inbox.frame_count += 1
     return inbox_move(inbox, pool, frame.header_bytes)
 
 
@@ -137,6 +138,7 @@ cdef ItemKind assembly_begin(Inbox* inbox, Pool* pool, Item* item) noexcept nogi
     inbox.is_assembling = True
     inbox.has_more = True       # of the frames walked so far; the one cut off is opened by assembly_next
     inbox.body_left = 0
+    inbox.frame_count = frames_count(inbox.at, inbox.scanned)
     if not inbox_move(inbox, pool, inbox.scanned):
         return ITEM_NO_MEMORY
     inbox.scanned = 0

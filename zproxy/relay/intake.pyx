@@ -46,8 +46,8 @@ cdef bint rest_is_low(const Hub* hub, const Connection* connection) noexcept nog
 
 
 cdef bint level_admits(const Hub* hub, const Connection* connection, int level) noexcept nogil:
-    if hub.is_draining and connection.side == SIDE_FRONTEND:
-        return False
+    if hub.is_draining and connection.side == SIDE_FRONTEND and not connection.is_managed:
+        return False            # managed ones are told that it drains
     if level == LEVEL_FREE:
         return True
     if connection.side == SIDE_FRONTEND and level >= LEVEL_NO_CLIENT:

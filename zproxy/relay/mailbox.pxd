@@ -2,7 +2,7 @@
 
     Python ── Command ──► ring ──► relay, woken by the poller's eventfd
     relay  ── Event ────► ring ──► Python, waiting without the GIL
-    relay  ── Snapshot ─► copied between two events, when asked
+    relay  ── Snapshot ─► copied between two events, when asked; with it a report, if that is wanted, too
 
 The relay takes the lock only when commands wait, or when it has an event to tell: never for a message.
 """
@@ -63,6 +63,8 @@ cdef struct Mailbox:            # owned by the Relay object; outlives the thread
     uint64_t snapshots_served
     uint64_t* snapshot          # counters, then gauges
     uint32_t snapshot_count
+    bint wants_report
+    void* report                # malloc'ed by the relay, freed by who takes it; what it holds is not known here
     bint has_ended
 
 # 0, or -1: no memory.
@@ -77,8 +79,11 @@ cdef int mailbox_post(Mailbox* mailbox, const Command* command) noexcept nogil
 cdef int mailbox_await_event(Mailbox* mailbox, Event* event, int64_t timeout_ms) noexcept nogil
 
 # A snapshot's number, to be awaited; the caller wakes the poller in between. 1: filled, 0: not in time.
-cdef uint64_t mailbox_ask_snapshot(Mailbox* mailbox) noexcept nogil
+cdef uint64_t mailbox_ask_snapshot(Mailbox* mailbox, bint wants_report) noexcept nogil
 cdef int mailbox_await_snapshot(Mailbox* mailbox, uint64_t number, uint64_t* values, int64_t timeout_ms) noexcept nogil
+
+# The newest report, the caller's to free now, or NULL: none was served, or another took it.
+cdef void* mailbox_take_report(Mailbox* mailbox) noexcept nogil
 
 cdef bint mailbox_await_end(Mailbox* mailbox, int64_t timeout_ms) noexcept nogil
 
@@ -87,4 +92,6 @@ cdef bint mailbox_take(Mailbox* mailbox, Command* command) noexcept nogil
 cdef bint mailbox_put(Mailbox* mailbox, const Event* event) noexcept nogil
 cdef uint64_t mailbox_wants_snapshot(Mailbox* mailbox) noexcept nogil     # its number, or 0
 cdef void mailbox_serve_snapshot(Mailbox* mailbox, uint64_t number, const uint64_t* values) noexcept nogil
+cdef bint mailbox_wants_report(Mailbox* mailbox) noexcept nogil
+cdef void mailbox_serve_report(Mailbox* mailbox, void* report) noexcept nogil      # before its snapshot
 cdef void mailbox_end(Mailbox* mailbox) noexcept nogil

@@ -53,6 +53,7 @@ cdef void mailbox_close(Mailbox* mailbox) noexcept nogil:
     pthread_mutex_destroy(&mailbox.lock)
     free(mailbox.events)
     free(mailbox.snapshot)
+    free(mailbox.report)
     mailbox.events = NULL
 
 
@@ -93,10 +94,11 @@ cdef int mailbox_await_event(Mailbox* mailbox, Event* event, int64_t timeout_ms)
     return filled
 
 
-cdef uint64_t mailbox_ask_snapshot(Mailbox* mailbox) noexcept nogil:
+cdef uint64_t mailbox_ask_snapshot(Mailbox* mailbox, bint wants_report) noexcept nogil:
     cdef uint64_t number
     pthread_mutex_lock(&mailbox.lock)
     mailbox.snapshots_asked += 1
+    mailbox.wants_report |= wants_report
     number = mailbox.snapshots_asked
     pthread_mutex_unlock(&mailbox.lock)
     return number
@@ -114,6 +116,15 @@ cdef int mailbox_await_snapshot(Mailbox* mailbox, uint64_t number, uint64_t* val
         filled = 1
     pthread_mutex_unlock(&mailbox.lock)
     return filled
+
+
+cdef void* mailbox_take_report(Mailbox* mailbox) noexcept nogil:
+    cdef void* report
+    pthread_mutex_lock(&mailbox.lock)
+    report = mailbox.report
+    mailbox.report = NULL
+    pthread_mutex_unlock(&mailbox.lock)
+    return report
 
 
 cdef bint mailbox_await_end(Mailbox* mailbox, int64_t timeout_ms) noexcept nogil:
@@ -158,6 +169,22 @@ cdef uint64_t mailbox_wants_snapshot(Mailbox* mailbox) noexcept nogil:
     number = mailbox.snapshots_asked if mailbox.snapshots_asked > mailbox.snapshots_served else 0
     pthread_mutex_unlock(&mailbox.lock)
     return number
+
+
+cdef bint mailbox_wants_report(Mailbox* mailbox) noexcept nogil:
+    cdef bint wants_report
+    pthread_mutex_lock(&mailbox.lock)
+    wants_report = mailbox.wants_report
+    pthread_mutex_unlock(&mailbox.lock)
+    return wants_report
+
+
+cdef void mailbox_serve_report(Mailbox* mailbox, void* report) noexcept nogil:
+    pthread_mutex_lock(&mailbox.lock)
+    free(mailbox.report)
+    mailbox.report = report
+    mailbox.wants_report = False
+    pthread_mutex_unlock(&mailbox.lock)
 
 
 cdef void mailbox_serve_snapshot(Mailbox* mailbox, uint64_t number, const uint64_t* values) noexcept nogil:

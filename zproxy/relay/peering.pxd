@@ -16,6 +16,7 @@ cdef enum Verdict:
     PEER_IS_READY               # the handshake is done: it may be given work
     PEER_IS_MALFORMED           # it must be rejected; the turn first takes its work back
     PEER_IS_OVER                # refused, rejected or doomed: its bytes are of no more use
+    PEER_IS_SUSPECT             # managed, and a beat was missed: no new work until it is heard
 
 cdef enum:
     CHALLENGE_MS = 2000         # the holder of a routing id has this long to show life
@@ -23,6 +24,7 @@ cdef enum:
     REFUSED_STEPS_MIN = 4
     UNHEARD_MESSAGES_MAX = 500  # sent since its last byte: a libzmq worker at its high-water mark answers no PING
     HEARTBEATS_MISSED_MAX = 3
+    BEAT_MS = 2000              # of managed peers, always
 
 # The stream is there: our whole greeting goes out.
 cdef void peering_greet(Hub* hub, Connection* connection) noexcept nogil
@@ -43,8 +45,8 @@ cdef void peering_holder_lives(Hub* hub, Connection* holder) noexcept nogil
 # TIMER_CHALLENGE is due: the holder was silent or hung up and is fenced, or cannot be asked and keeps its name.
 cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil
 
-# TIMER_HEARTBEAT is due: PING, wait on, or doom.
-cdef void peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil
+# Its timer of life is due: PING, wait on, or doom.
+cdef Verdict peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil
 
 # TIMER_ACKNOWLEDGE is due: settled, waited on, or doom.
 cdef void peering_acknowledge(Hub* hub, Connection* connection) noexcept nogil

@@ -13,7 +13,7 @@ from zproxy.relay.connection cimport (
     REASON_MECHANISM, REASON_NAME_IN_USE, REASON_NO_MEMORY, REASON_NONE, REASON_PEER_ERROR, REASON_ROUTING_ID,
     REASON_SOCKET_TYPE, REASON_STALLED, REASON_TOO_LARGE, REASON_UNACKNOWLEDGED, REASON_VERSION, REFUSED, REJECTED,
     SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_CHALLENGE, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED,
-    TIMER_STALL, WAITING, Connection, Reason, connection_is_unread, list_append, list_remove
+    TIMER_STALL, WAITING, Connection, Reason, beat_timer, connection_is_unread, list_append, list_remove
 )
 from zproxy.relay.handshake cimport (
     GREETING_BYTES, GREETING_GARBAGE, GREETING_MECHANISM, GREETING_NEED, GREETING_VERSION, HANDSHAKE_REPLY_MAX,
@@ -83,7 +83,7 @@ cdef void refusal_begin(Hub* hub, Connection* connection, Reason reason, uint64_
     hub_tell(hub, EVENT_REFUSED, connection, reason, size, limit)
     hub_disarm(hub, connection, TIMER_HANDSHAKE)
     hub_disarm(hub, connection, TIMER_CHALLENGE)
-    hub_disarm(hub, connection, TIMER_HEARTBEAT)
+    hub_disarm(hub, connection, beat_timer(connection))
     hub_disarm(hub, connection, TIMER_STALL)
     list_remove(&hub.lists[<int>LIST_READ], connection, LIST_READ)
 
@@ -166,6 +166,8 @@ cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil:
 
 
 cdef bint socket_type_fits(const Connection* connection, SocketType socket_type) noexcept nogil:
+    if connection.is_managed:
+        return socket_type == SOCKET_DEALER
     if connection.side == SIDE_FRONTEND:
         return socket_type in (SOCKET_REQ, SOCKET_DEALER, SOCKET_ROUTER)
     return socket_type in (SOCKET_REP, SOCKET_DEALER, SOCKET_ROUTER)
@@ -183,22 +185,28 @@ cdef void routing_id_generate(Hub* hub, Connection* connection) noexcept nogil:
             return
 
 
-# The routing id is this connection's; messages may pass.
+# From now on its silence is judged, if there is a rhythm to judge it by.
+cdef void beat_arm(Hub* hub, Connection* connection) noexcept nogil:
+    if hub.timers[<int>beat_timer(connection)].delay_ms:
+        hub_arm(hub, connection, beat_timer(connection))
+
+
+# The routing id is this connection's, or it needs none; messages may pass.
 cdef Verdict peer_admit(Hub* hub, Connection* connection) noexcept nogil:
-    if connection.side == SIDE_FRONTEND:
+    if connection.side == SIDE_FRONTEND and not connection.is_managed:
         if routes_add(&hub.routes, connection.routing_id, connection.routing_id_bytes, connection.slot) != 0:
             hub_doom(hub, connection, REASON_NO_MEMORY, 0)
             return PEER_IS_OVER
         connection.routing_frame_bytes = <uint32_t>short_frame_write(
             connection.routing_frame, FRAME_MORE, connection.routing_id, connection.routing_id_bytes
         )
-        if not say_ready(hub, connection):
-            return PEER_IS_OVER
+    if connection.side == SIDE_FRONTEND and not say_ready(hub, connection):
+        return PEER_IS_OVER
     hub_disarm(hub, connection, TIMER_HANDSHAKE)
     hub_disarm(hub, connection, TIMER_CHALLENGE)
     hub_enter(hub, connection, READY)
-    if hub.settings.heartbeat_ms and connection.can_ping:
-        hub_arm(hub, connection, TIMER_HEARTBEAT)
+    if connection.can_ping or connection.is_managed:
+        beat_arm(hub, connection)
     hub_tell(hub, EVENT_CONNECTED, connection, REASON_NONE, 0, 0)
     return PEER_IS_READY
 
@@ -221,11 +229,14 @@ cdef Verdict ready_take(Hub* hub, Connection* connection, const uint8_t* body, s
     if not ready_read(body, count, &ready):
         return PEER_IS_MALFORMED
     connection.socket_type = ready.socket_type
+    connection.is_managed = ready.is_managed
     if not socket_type_fits(connection, ready.socket_type):
         peering_reject(hub, connection, REASON_SOCKET_TYPE, 0)
         return PEER_IS_OVER
     connection.routing_id_bytes = ready.routing_id_bytes
     memcpy(connection.routing_id, ready.routing_id, ready.routing_id_bytes)
+    if connection.is_managed:
+        return peer_admit(hub, connection)      # nothing is routed by its routing id
     if connection.side == SIDE_BACKEND:
         return peer_admit(hub, connection)
     if ready.routing_id_bytes == 0:
@@ -300,20 +311,24 @@ cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil:
     peering_holder_lives(hub, holder)
 
 
-cdef void peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil:
+cdef Verdict peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil:
     cdef int64_t silence_ms = hub.now_ms - connection.heard_ms
-    hub_arm(hub, connection, TIMER_HEARTBEAT)
+    cdef int64_t beat_ms = hub.timers[<int>beat_timer(connection)].delay_ms
+    beat_arm(hub, connection)
     if connection_is_unread(connection):
         connection.heard_ms = hub.now_ms        # nothing is known of this time: it counts from when it is read again
         connection.pinged_ms = 0
-        return
-    if silence_ms < hub.settings.heartbeat_ms or may_be_silent(connection):
-        return
-    if connection.pinged_ms and silence_ms >= HEARTBEATS_MISSED_MAX * hub.settings.heartbeat_ms:
+        return PEER_GOES_ON
+    if silence_ms < beat_ms or may_be_silent(connection):
+        return PEER_GOES_ON
+    if connection.pinged_ms and silence_ms >= HEARTBEATS_MISSED_MAX * beat_ms:
         counter_add(&hub.counters, CLOSED_HEARTBEAT, 1)
         hub_doom(hub, connection, REASON_HEARTBEAT, 0)
-        return
-    say_ping(hub, connection)
+        return PEER_IS_OVER
+    connection.is_suspect = connection.is_managed and connection.pinged_ms != 0
+    if not say_ping(hub, connection):
+        return PEER_IS_OVER
+    return PEER_IS_SUSPECT if connection.is_suspect else PEER_GOES_ON
 
 
 cdef void peering_acknowledge(Hub* hub, Connection* connection) noexcept nogil:
@@ -337,8 +352,8 @@ cdef Verdict ping_take(Hub* hub, Connection* connection, const uint8_t* body, si
         return PEER_IS_MALFORMED
     counter_add(&hub.counters, PINGS_IN, 1)
     connection.can_ping = True
-    if hub.settings.heartbeat_ms and connection.timers[<int>TIMER_HEARTBEAT].due_ms == 0:
-        hub_arm(hub, connection, TIMER_HEARTBEAT)
+    if connection.timers[<int>beat_timer(connection)].due_ms == 0:
+        beat_arm(hub, connection)
     if connection.outbox.bytes and connection.outbox.bytes + frame_bytes > outbox_budget(hub):
         counter_add(&hub.counters, PONGS_DROPPED, 1)
         return PEER_GOES_ON

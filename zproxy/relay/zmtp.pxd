@@ -113,6 +113,31 @@ cdef inline ScanCode message_scan(
     return code
 
 
+# How many frames stand in `bytes`, which end with one.
+cdef inline uint32_t frames_count(const uint8_t* bytes, size_t count) noexcept nogil:
+    cdef Frame frame
+    cdef size_t offset = 0
+    cdef uint32_t found = 0
+    while offset < count:
+        frame_read(bytes + offset, count - offset, &frame)
+        offset += frame.header_bytes + <size_t>frame.body_bytes
+        found += 1
+    return found
+
+
+# The header of a frame that carries `count` bytes; returns its own bytes, 2 or 9.
+cdef inline uint32_t header_write(uint8_t* target, bint has_more, uint64_t count) noexcept nogil:
+    cdef int index
+    target[0] = FRAME_MORE if has_more else 0
+    if count <= 255:
+        target[1] = <uint8_t>count
+        return SHORT_HEADER_BYTES
+    target[0] |= FRAME_LONG
+    for index in range(8):
+        target[1 + index] = <uint8_t>(count >> (56 - 8 * index))
+    return LONG_HEADER_BYTES
+
+
 # The first frame of a whole message, when it is a routing id with frames behind it: its header, else False.
 cdef inline bint routing_frame_read(const uint8_t* bytes, size_t count, Frame* frame) noexcept nogil:
     if frame_read(bytes, count, frame) != SCAN_MESSAGE or not frame.flags & FRAME_MORE:
