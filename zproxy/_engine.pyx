@@ -12,15 +12,15 @@ from zproxy._fastpath cimport (
 from zproxy._reading cimport read_all
 from zproxy.counters cimport (
     BACKEND_CONNECTIONS, COUNTER_COUNT, FRONTEND_CONNECTIONS, GAUGE_COUNT, HANDSHAKING, MANAGED_IN, MANAGED_LIVE,
-    MANAGED_WAITING, MANAGED_WAITING_BYTES, MEMORY_BYTES, POOLED_BYTES, REFUSED_HANDSHAKE_TIMEOUT, REPLIES_IN, REQUESTS_IN, SPINS, TRUNCATED_MESSAGES, TURNS, WAITING_BYTES,
-    WAITING_REQUESTS, WAKEUPS, counter_add
+    MANAGED_WAITING, MANAGED_WAITING_BYTES, MEMORY_BYTES, POOLED_BYTES, REFUSED_HANDSHAKE_TIMEOUT, REPLIES_IN,
+    REQUESTS_IN, SPINS, TRUNCATED_MESSAGES, TURNS, WAITING_BYTES, WAITING_REQUESTS, WAKEUPS, counter_add
 )
 from zproxy.relay.block cimport pool_trim
 from zproxy.relay.connection cimport (
     CONNECTING, LINGER, LIST_CLOSING, LIST_FLUSH, LIST_PAUSED, LIST_READ, READY, REASON_CONNECT, REASON_EOF,
     REASON_HANDSHAKE_TIMEOUT, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_BEAT, TIMER_CHALLENGE,
-    TIMER_COUNT, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection, connection_is_read, connection_takes,
-    list_append, list_has, list_remove
+    TIMER_COUNT, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection, connection_is_read,
+    connection_takes, list_append, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, connection_linger
 from zproxy.relay.endpoint cimport (
@@ -38,8 +38,8 @@ from zproxy.relay.mailbox cimport (
     mailbox_serve_report, mailbox_take, mailbox_wants_report, mailbox_wants_snapshot
 )
 from zproxy.relay.peering cimport (
-    BEAT_MS, CHALLENGE_MS, PEER_IS_SUSPECT, REFUSED_STEP_MS, peering_acknowledge, peering_challenge_over, peering_heartbeat, peering_inherit,
-    peering_refused_over
+    BEAT_MS, CHALLENGE_MS, PEER_IS_SUSPECT, REFUSED_STEP_MS, peering_acknowledge, peering_challenge_over,
+    peering_heartbeat, peering_inherit, peering_refused_over
 )
 from zproxy.relay.poller cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, POLL_BATCH, POLL_WAKE, poller_wait, poller_wake_clear

@@ -48,7 +48,7 @@ COUNTER_HELP = {
     Counter.MANAGED_IN_BYTES: "their bytes on the wire",
     Counter.MANAGED_OUT: "messages handed to a managed peer's outbox",
     Counter.MANAGED_OUT_BYTES: "their bytes on the wire",
-    Counter.MANAGED_UNTOLD: "messages of the proxy's own that a managed peer was not sent: it does not read, or is gone",
+    Counter.MANAGED_UNTOLD: "the proxy's own messages that a managed peer was not sent: it does not read, or is gone",
     Counter.TURNS: "turns of the relay's loop",
     Counter.WAKEUPS: "turns that began by blocking in the poller",
     Counter.SPINS: "turns that began by spinning on the poller",

@@ -1,6 +1,6 @@
 """Payload: messages kept for requests that wait; see payload.pxd for the contract."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
