@@ -19,7 +19,8 @@ from hypothesis import settings
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from support.peers import Peers  # noqa: E402  (the path comes first)
+from support.managed import ManagedPeer, managed_peers  # noqa: E402  (the path comes first)
+from support.peers import Peers  # noqa: E402
 from support.proxies import HostedProxy, Lane, ProxyProcess, Spares  # noqa: E402
 from support.tcp_fault import FaultProxy  # noqa: E402
 from support.zmtp_peer import ZmtpPeer  # noqa: E402
@@ -89,6 +90,13 @@ def raw_peer() -> Iterator[Callable[..., ZmtpPeer]]:
     yield connect
     for peer in opened:
         peer.close()
+
+
+@pytest.fixture
+def managed() -> Iterator[Callable[..., ManagedPeer]]:
+    """Opens managed peers: `managed(endpoint, name)`, welcomed but not introduced, closed after the test."""
+    with managed_peers() as make:
+        yield make
 
 
 @pytest.fixture(scope="session")

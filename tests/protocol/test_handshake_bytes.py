@@ -129,6 +129,20 @@ def test_ready_tells_type_and_routing_id(socket_type: str, identity: bytes) -> N
     assert HandshakeProbe(body).ready() == (socket_type, identity)
 
 
+@pytest.mark.parametrize("name", ["X-zproxy", "x-ZPROXY"])
+@pytest.mark.parametrize(("value", "is_managed"), [(b"1", True), (b"2", True), (b"17", True), (b"", False), (b"0", False)])
+def test_a_property_announces_a_managed_peer(name: str, value: bytes, is_managed: bool) -> None:
+    assert HandshakeProbe(body_of(ready("DEALER", {name: value}))).is_managed() == is_managed
+
+
+@pytest.mark.parametrize(
+    ("identity", "is_managed"),
+    [(b"\0ZPX\1", True), (b"\0ZPX\1n", True), (b"\0ZPX\2n", False), (b"\0ZPX", False), (b"ZPX\1", False), (b"", False)],
+)
+def test_a_routing_id_announces_a_managed_peer(identity: bytes, is_managed: bool) -> None:
+    assert HandshakeProbe(body_of(ready("DEALER", {"Identity": identity}))).is_managed() == is_managed
+
+
 @pytest.mark.parametrize("count", [256, 257, 512, 3000])
 def test_a_routing_id_above_255_bytes_is_malformed(count: int) -> None:
     assert read_ready(property_bytes("Socket-Type", b"DEALER"), property_bytes("Identity", b"i" * count)) is None

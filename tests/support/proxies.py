@@ -221,5 +221,8 @@ def assert_books_balance(stats: dict[str, int]) -> None:
     given = stats["requests_out"] + stats["requests_undelivered"] + stats["waiting_requests"]
     given += stats["requests_no_memory"]
     assert taken == given, f"requests: {taken} in or rerouted, {given} out, undelivered or waiting"
+    ended = ("delivered", "failed", "expired", "cancelled", "undelivered", "live")
+    managed = sum(stats[f"managed_{name}"] for name in ended)
+    assert stats["managed_accepted"] == managed, f"managed requests do not balance: {stats}"
     dropped = sum(stats[name] for name in stats if name.startswith("dropped_"))
     assert stats["replies_in"] == stats["replies_out"] + dropped, f"replies do not balance: {stats}"
