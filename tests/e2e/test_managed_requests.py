@@ -347,7 +347,7 @@ def test_a_silent_worker_gets_nothing_new_and_is_closed_in_the_end(
     """Managed peers have a beat of 2 s, whatever --heartbeat says: one missed, no new work; three, the end."""
     proxy = hosted()
     silent = raw_peer(proxy.backend)
-    silent.handshake("DEALER", **{"X-zproxy": b"1"})
+    silent.handshake("DEALER", is_managed=True)
     conversation = Envelope.parse(silent.read_message()[0]).conversation
     said = Envelope(Kind.READY, name="m1", incarnation=7, credit=9, conversation=conversation)
     silent.send_message(said.pack(), offers_pack([("square", 0, 0)]))
@@ -365,7 +365,7 @@ def test_a_silent_worker_that_is_heard_again_gets_work_again(
 ) -> None:
     proxy = hosted()
     silent = raw_peer(proxy.backend)
-    silent.handshake("DEALER", **{"X-zproxy": b"1"})
+    silent.handshake("DEALER", is_managed=True)
     conversation = Envelope.parse(silent.read_message()[0]).conversation
     said = Envelope(Kind.READY, name="m1", incarnation=7, credit=9, conversation=conversation)
     silent.send_message(said.pack(), offers_pack([("square", 0, 0)]))

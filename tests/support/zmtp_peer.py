@@ -131,10 +131,14 @@ class ZmtpPeer:
     def connect(cls, endpoint: str, receive_buffer_bytes: int | None = None) -> ZmtpPeer:
         return cls(open_socket(endpoint, receive_buffer_bytes))
 
-    def handshake(self, socket_type: str, identity: bytes = b"", minor: int = 1, **properties: bytes) -> bytes:
-        """Greeting and READY both ways, with these properties; the body of the other side's READY."""
-        named = {"Identity": identity} if identity else {}
-        self.send(greeting(minor=minor) + ready(socket_type, {**named, **properties}))
+    def handshake(
+        self, socket_type: str, identity: bytes = b"", minor: int = 1, is_managed: bool = False
+    ) -> bytes:
+        """Greeting and READY both ways; the body of the other side's READY."""
+        properties = {"Identity": identity} if identity else {}
+        if is_managed:
+            properties["X-zproxy"] = b"1"
+        self.send(greeting(minor=minor) + ready(socket_type, properties))
         self.read_greeting()
         answer = self.read_frame()
         assert answer.is_command and answer.body.startswith(b"\x05READY"), f"no READY but {answer}"
