@@ -10,6 +10,7 @@ from zproxy.counters cimport (
     REPLIES_LOST, REPLIES_OUT, REPLIES_OUT_BYTES, REQUESTS_IN, REQUESTS_IN_BYTES, REQUESTS_LOST, REQUESTS_NO_MEMORY,
     REQUESTS_OUT, REQUESTS_OUT_BYTES, REQUESTS_REROUTED, REQUESTS_UNDELIVERED, counter_add
 )
+from zproxy.names cimport NAME_NONE, names_find
 from zproxy.relay.backlog cimport (
     OWNER_NONE, backlog_clear, backlog_open, backlog_orphan, backlog_pack, backlog_pop, backlog_push, parcel_charge
 )
@@ -19,7 +20,6 @@ from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
 from zproxy.relay.hub cimport Hub, hub_doom
 from zproxy.relay.intake cimport intake_refund, reply_budget
 from zproxy.relay.outbox cimport outbox_reclaim
-from zproxy.relay.routes cimport ROUTE_NONE, routes_find
 from zproxy.relay.zmtp cimport Frame, routing_frame_read
 
 
@@ -166,8 +166,8 @@ cdef inline Connection* reply_target(
     if not routing_frame_read(bytes, count, frame):
         counter_add(&path.hub.counters, DROPPED_UNROUTABLE, 1)
         return NULL
-    slot = routes_find(&path.hub.routes, bytes + frame.header_bytes, <uint8_t>frame.body_bytes)
-    if slot == <uint32_t>ROUTE_NONE or path.hub.table[slot].state != READY:
+    slot = names_find(&path.hub.routes, bytes + frame.header_bytes, <uint8_t>frame.body_bytes)
+    if slot == <uint32_t>NAME_NONE or path.hub.table[slot].state != READY:
         counter_add(&path.hub.counters, DROPPED_CLIENT_GONE, 1)
         return NULL
     client = path.hub.table[slot]
