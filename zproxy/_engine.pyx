@@ -8,7 +8,8 @@ from zproxy._fastpath cimport (
 )
 from zproxy._reading cimport read_all
 from zproxy.counters cimport (
-    BACKEND_CONNECTIONS, COUNTER_COUNT, FRONTEND_CONNECTIONS, GAUGE_COUNT, HANDSHAKING, MEMORY_BYTES, POOLED_BYTES,
+    BACKEND_CONNECTIONS, COUNTER_COUNT, FRONTEND_CONNECTIONS, GAUGE_COUNT, HANDSHAKING, MANAGED_LIVE,
+    MANAGED_WAITING, MANAGED_WAITING_BYTES, MEMORY_BYTES, POOLED_BYTES,
     REFUSED_HANDSHAKE_TIMEOUT, REPLIES_IN, REQUESTS_IN, SPINS, TRUNCATED_MESSAGES, TURNS, WAITING_BYTES,
     WAITING_REQUESTS, WAKEUPS, counter_add
 )
@@ -391,6 +392,8 @@ cdef uint64_t gauge(const Engine* engine, int index) noexcept nogil:
         return engine.path.backlog.count
     if index == WAITING_BYTES:
         return engine.path.backlog.bytes
+    if index == MANAGED_LIVE or index == MANAGED_WAITING or index == MANAGED_WAITING_BYTES:
+        return 0
     if index == MEMORY_BYTES:
         return engine.hub.pool.live_bytes
     if index == POOLED_BYTES:

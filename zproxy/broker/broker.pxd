@@ -12,49 +12,20 @@ the caller, who keeps one for each request the broker tells him to keep.
 Rule 1. Whatever is accepted ends in exactly one of: delivered, failed, expired, cancelled, undelivered.
 Rule 2. A message is addressed to a live peer in its present conversation, or to nobody.
 Rule 3. In steady state nothing is allocated: tables grow by doubling and keep their size.
+
+What a verdict may be: verdict.pxd. What the broker is made of: state.pxd. Both are cimported here, so that the caller
+needs this file alone.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from zproxy.broker.state cimport Broker
+from zproxy.broker.verdict cimport (
+    CONTENT_ACCEPTED, CONTENT_NONE, CONTENT_WELCOME, PEER_NONE, REQUEST_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_DROP,
+    VERDICT_KEEP, VERDICT_PASS, VERDICT_SAY, VERDICT_SEND, Content, Limits, Role, Verdict, VerdictKind
+)
 from zproxy.counters cimport Counters
 from zproxy.envelope cimport EnvelopeView
-
-cdef enum:
-    PEER_NONE = 0xFFFFFFFF
-    REQUEST_NONE = 0xFFFFFFFF
-
-cdef enum Role:
-    ROLE_NODE                   # on a frontend
-    ROLE_WORKER                 # on a backend
-
-cdef enum VerdictKind:
-    VERDICT_DROP                # nothing is sent; the message in hand is done with (the broker counted why)
-    VERDICT_PASS                # the message in hand goes to `peer`, `envelope` in place of its own
-    VERDICT_KEEP                # the message in hand is kept, with its own envelope, as the payload of `request`
-    VERDICT_SAY                 # `envelope` alone, and `content`, goes to `peer`; the message in hand is done with
-    VERDICT_SEND                # (broker_step) the payload of `request` goes to `peer`; first broker_address
-
-cdef enum Content:              # frame 1 of what the broker says
-    CONTENT_NONE
-    CONTENT_WELCOME
-    CONTENT_ACCEPTED
-
-cdef struct Verdict:
-    VerdictKind kind
-    uint32_t peer               # to whom, a connection's slot
-    uint32_t request            # KEEP, SEND
-    Content content             # SAY
-    uint32_t spent              # a request whose payload is needed no more, beside all this; or REQUEST_NONE
-    uint32_t closing            # a peer to be closed once this is said; or PEER_NONE
-
-cdef struct Limits:             # integers only, fixed when the relay starts
-    int64_t no_worker_wait_ms   # how long a request waits for a first worker; 0 = until its deadline
-    uint32_t retry_after_ms     # remaining_ms of NAME_IN_USE and BUSY
-
-cdef struct Broker:             # owned by the fast path
-    Counters* counters          # the hub's
-    Limits limits
-    int todo                    # its tables: peers, names, services, requests, deadlines; see there
 
 # Empty, from zeroed. `seed`: of the names' hashes and of conversation numbers. 0, or -1: no memory.
 cdef int broker_open(Broker* broker, const Limits* limits, Counters* counters, uint64_t seed) noexcept nogil
@@ -94,15 +65,16 @@ cdef void broker_set_usable(Broker* broker, uint32_t peer, bint is_usable) noexc
 # broker_due_ms.
 cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
-# SEND: `envelope` is the payload's own, read again; it becomes the worker's.
+# SEND: `envelope` is the payload's own, read again; it becomes the worker's. Right after broker_step, and once.
 cdef void broker_address(
     Broker* broker, uint32_t request, int64_t now_ms, EnvelopeView* envelope
 ) noexcept nogil
 
-# When broker_step has something to do although nothing happens; INT64_MAX: never.
+# When broker_step has something to do although nothing happens; INT64_MAX: never; 0: at once.
 cdef int64_t broker_due_ms(const Broker* broker) noexcept nogil
 
-# From now on new requests are refused with DRAINING, and GOODBYE is said to all (through broker_step).
+# From now on new requests are refused with DRAINING, and GOODBYE is said (through broker_step): to nodes at once, to
+# workers after the last request that waits for one was taken.
 cdef void broker_drain(Broker* broker) noexcept nogil
 
 # The time is over: what is live ends in DRAINING (through broker_step).
