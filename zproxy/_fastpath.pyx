@@ -21,7 +21,7 @@ from zproxy.counters cimport (
     REQUESTS_OUT_BYTES, REQUESTS_REROUTED, REQUESTS_UNDELIVERED, counter_add
 )
 from zproxy.envelope cimport (
-    ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_WORDS, READY as KIND_READY, EnvelopeFault, EnvelopeView,
+    ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_SHORT, FAULT_WORDS, HEAD_BYTES, READY as KIND_READY, EnvelopeFault, EnvelopeView,
     envelope_bytes, envelope_read, envelope_write
 )
 from zproxy.relay.address cimport ADDRESS_TEXT_BYTES
@@ -257,10 +257,10 @@ cdef inline EnvelopeFault hand_read(Hand* hand, EnvelopeView* envelope) noexcept
     cdef Frame frame
     frame_read(hand.bytes, hand.count, &frame)
     hand.has_more = (frame.flags & FRAME_MORE) != 0
-    if frame.body_bytes > ENVELOPE_BYTES_MAX:
+    if not HEAD_BYTES <= frame.body_bytes <= ENVELOPE_BYTES_MAX:
         hand.head_bytes = 0     # it will not be passed on
         memset(envelope, 0, sizeof(EnvelopeView))
-        return FAULT_LENGTH
+        return FAULT_SHORT if frame.body_bytes < HEAD_BYTES else FAULT_LENGTH
     hand.head_bytes = frame.header_bytes + <size_t>frame.body_bytes
     return envelope_read(hand.bytes + frame.header_bytes, <size_t>frame.body_bytes, envelope)
 
