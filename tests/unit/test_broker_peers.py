@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from support.brokers import Code, Desk, Flag, Kind
 
@@ -45,7 +47,7 @@ def test_what_comes_before_hello_or_of_another_conversation_needs_hello() -> Non
 def test_other_kinds_of_another_conversation_are_late() -> None:
     desk = Desk()
     node, worker = desk.node(1), desk.worker(2)
-    stale = {"conversation": node.conversation ^ 1}
+    stale: dict[str, Any] = {"conversation": node.conversation ^ 1}
     assert node.say(Kind.CANCEL, incarnation=node.incarnation, sequence=1, **stale).verdict == "DROP"
     assert node.say(Kind.GOODBYE, **stale).verdict == "DROP"
     assert worker.say(Kind.REPLY, incarnation=1, sequence=1, lease=1, conversation=1).verdict == "DROP"
@@ -88,7 +90,7 @@ def test_who_was_refused_may_come_under_another_name() -> None:
 def test_one_connection_has_one_name_and_one_incarnation(change: dict[str, str | int]) -> None:
     desk = Desk()
     node = desk.node(1, "rank0", 5)
-    fields = {"name": "rank0", "incarnation": 5} | change
+    fields: dict[str, Any] = {"name": "rank0", "incarnation": 5} | change
     assert str(node.say(Kind.HELLO, **fields)) == "SAY 1 ERROR MALFORMED"
     assert str(node.request(1)) == "KEEP"
 
@@ -154,7 +156,7 @@ def test_an_incarnation_that_is_not_the_connections_is_malformed() -> None:
 )
 def test_what_a_node_may_not_say_is_malformed(kind: Kind) -> None:
     node = Desk().node(1)
-    fields = {"incarnation": node.incarnation, "sequence": 1, "stream": 1, "name": "node-1" * (kind == Kind.READY)}
+    fields: dict[str, Any] = {"incarnation": node.incarnation, "sequence": 1, "stream": 1, "name": "node-1" * (kind == Kind.READY)}
     assert str(node.say(kind, **fields)) == "SAY 1 ERROR MALFORMED"
 
 
@@ -212,7 +214,7 @@ def test_what_could_not_be_read_is_malformed_in_words() -> None:
 def test_services_that_cannot_be_read_are_malformed_and_change_nothing(content: bytes) -> None:
     desk = Desk()
     node, worker = desk.node(1), desk.worker(2)
-    fields = {"name": worker.name, "incarnation": worker.incarnation, "credit": 9}
+    fields: dict[str, Any] = {"name": worker.name, "incarnation": worker.incarnation, "credit": 9}
     assert str(worker.say(Kind.READY, content=content, **fields)) == "SAY 2 ERROR MALFORMED"
     assert str(node.request(1)) == "PASS 2 REQUEST"
     assert str(node.request(2)) == "KEEP"
