@@ -62,7 +62,8 @@ def _laid_out(draw: st.DrawFn, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     if dtype.kind == "U":
         filler = np.where(np.arange(count) % 4 == 0, filler, 0).astype(np.uint8)
     array = filler.view(dtype).reshape(whole, order=draw(st.sampled_from("CF")))
-    array = array[(..., *(slice(None, None, step) for step in steps))]
+    part: tuple[Any, ...] = (..., *(slice(None, None, step) for step in steps))
+    array = array[part]  # with the dots an array, also of no dimensions
     if draw(st.booleans()) and dtype.name not in ADDED:
         array = array.byteswap().view(dtype.newbyteorder(">"))
     return array
