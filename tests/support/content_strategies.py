@@ -61,7 +61,7 @@ def _laid_out(draw: st.DrawFn, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     filler = np.resize(np.array(pattern, np.uint8), count)
     if dtype.kind == "U":
         filler = np.where(np.arange(count) % 4 == 0, filler, 0).astype(np.uint8)
-    array = filler.view(dtype).reshape(whole, order=draw(st.sampled_from("CF")))
+    array: np.ndarray[Any, Any] = filler.view(dtype).reshape(whole, order=draw(st.sampled_from("CF")))
     part: tuple[Any, ...] = (..., *(slice(None, None, step) for step in steps))
     array = array[part]  # with the dots an array, also of no dimensions
     if draw(st.booleans()) and dtype.name not in ADDED:
