@@ -142,6 +142,7 @@ class WithClassVariable:
         (np.longdouble(1), "$", "float()"),
         (np.complex64(1), "$", "real and imag"),
         (np.datetime64("2026-01-01"), "$", "plain number"),
+        (np.ma.masked, "$", "tensors"),
         ([object()], "$[0]", "msgspec.Struct"),
         (lambda: 0, "$", "msgspec.Struct"),
         (Step, "$", "msgspec.Struct"),
