@@ -24,7 +24,9 @@ sequences = st.integers(1, 8)
 services = st.sampled_from(["red", "green", "blue"])
 offers = st.lists(st.sampled_from(["red", "green", "*"]), max_size=3)
 request_flags = st.lists(
-    st.sampled_from([Flag.RESENT, Flag.WANTS_PROGRESS, Flag.WANTS_ACCEPTED, Flag.NOT_IDEMPOTENT]), max_size=2, unique=True
+    st.sampled_from([Flag.RESENT, Flag.WANTS_PROGRESS, Flag.WANTS_ACCEPTED, Flag.NOT_IDEMPOTENT]),
+    max_size=2,
+    unique=True,
 )
 Key = tuple[str, int, int]  # name, incarnation, sequence
 
@@ -198,7 +200,9 @@ class Life(RuleBasedStateMachine):
     def forget(self, node: Node, posts: bool) -> None:
         """Its node will not be told of them any more."""
         gone = [
-            key for key, kind in self.open.items() if key[:2] == (node.name, node.incarnation) and (posts or kind == Kind.REQUEST)
+            key
+            for key, kind in self.open.items()
+            if key[:2] == (node.name, node.incarnation) and (posts or kind == Kind.REQUEST)
         ]
         for key in gone:
             del self.open[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.brokers import Code, Desk, Flag, Kind, Told, Worker
@@ -65,7 +66,7 @@ def test_a_lease_is_never_0_and_never_given_twice() -> None:
 
 
 @pytest.mark.parametrize("change", [{"lease": 0}, {"lease": 2**64 - 1}, {"sequence": 2}, {"incarnation": 9}])
-def test_a_reply_counts_under_its_lease_incarnation_and_sequence_only(change: dict[str, int]) -> None:
+def test_a_reply_counts_under_its_lease_incarnation_and_sequence_only(change: dict[str, Any]) -> None:
     desk = Desk()
     node, worker = desk.node(1), desk.worker(101)
     given = node.request(1)
