@@ -1,15 +1,68 @@
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
-Kind: type[IntEnum]
-Flag: type[IntEnum]
-Code: type[IntEnum]
-Tlv: type[IntEnum]
 FAULTS: tuple[str, ...]
 FIELDS: tuple[str, ...]
 NAME_MAX: int
 ALL_TLVS_MAX: int
 NO_TRACE: bytes
+
+class Kind(IntEnum):
+    WELCOME = 1
+    HELLO = 2
+    READY = 3
+    CREDIT = 4
+    GOODBYE = 5
+    ACCEPTED = 6
+    REQUEST = 16
+    POST = 17
+    REPLY = 18
+    ERROR = 19
+    CANCEL = 20
+    PROGRESS = 21
+    CHUNK = 32
+    WINDOW = 33
+
+class Flag(IntEnum):
+    RESENT = 0x0001
+    WANTS_PROGRESS = 0x0002
+    WANTS_ACCEPTED = 0x0004
+    HAS_STEP = 0x0008
+    HAS_PROGRESS = 0x0010
+    NOT_IDEMPOTENT = 0x0100
+    RETRY_ERRORS = 0x0200
+    ORDERED = 0x0400
+    LAST = 0x0800
+    SHARED = 0x1000
+
+class Code(IntEnum):
+    MALFORMED = 1
+    NEED_HELLO = 2
+    NAME_IN_USE = 3
+    FENCED = 4
+    DENIED = 5
+    UNKNOWN_SERVICE = 6
+    NO_WORKER = 7
+    BUSY = 8
+    TIMEOUT = 9
+    WORKER_LOST = 10
+    RETRIES_EXHAUSTED = 11
+    POISON = 12
+    TOO_LARGE = 13
+    DRAINING = 14
+    HANDLER_ERROR = 15
+    CANCELLED = 16
+    ALREADY_DONE = 17
+    OUTCOME_UNKNOWN = 18
+    RESEND = 19
+    NOT_SHARED = 20
+    CODE_YOURS = 0x8000
+
+class Tlv(IntEnum):
+    SENTENCE = 1
+    AGENT = 2
+    TRACESTATE = 3
+    TIMES = 4
 
 class Envelope:
     @property
