@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -196,7 +198,7 @@ def test_a_worker_that_was_never_welcomed_leaves_at_once() -> None:
 
 
 @pytest.mark.parametrize("last", [{"kind": Kind.GOODBYE}, {"kind": Kind.ERROR, "code": Code.NAME_IN_USE}])
-def test_a_worker_whose_ready_is_open_waits_for_the_goodbye_or_the_refusal(last: dict[str, int]) -> None:
+def test_a_worker_whose_ready_is_open_waits_for_the_goodbye_or_the_refusal(last: dict[str, Any]) -> None:
     talk = Talk()
     talk.welcome(5)
     talk.session.leave()

@@ -96,7 +96,7 @@ def test_what_is_cancelled_while_it_runs_is_told_and_its_answer_goes_out(talk: T
     assert [each.kind for each in talk.heard()] == [Kind.REPLY]
 
 
-@pytest.mark.parametrize("other", [{"incarnation": NODE + 1}, {"sequence": 5}, {"lease": 99, "sequence": 1071}, {"conversation": 4}])
+@pytest.mark.parametrize("other", [{"incarnation": NODE + 1}, {"sequence": 5}, {"lease": 99}, {"conversation": 4}])
 def test_a_cancel_of_anything_else_cancels_nothing(talk: Talk, other: dict[str, int]) -> None:
     talk.request(71)
     talk.cancel(**{"lease": 71, **other})
