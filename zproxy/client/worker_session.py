@@ -25,7 +25,8 @@ from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, offers_pack, tlvs_p
 from zproxy.errors import MalformedEnvelope
 from zproxy.units import show_size
 
-Buffer = bytes | memoryview
+Frame = Any
+"""Bytes, or anything with a contiguous buffer."""
 
 RETRY_S = 1.0  # until READY is said again, where a refusal does not say how long
 SENTENCE_BYTES_MAX = 1024  # leaves room in an ERROR's TLVs, and in a log line
@@ -99,7 +100,7 @@ class Delivery:
 
     __slots__ = ("content", "deadline", "envelope", "is_begun", "is_cancelled", "tensors")
 
-    def __init__(self, envelope: Envelope, content: Buffer, tensors: Sequence[Buffer], now: float) -> None:
+    def __init__(self, envelope: Envelope, content: Frame, tensors: Sequence[Frame], now: float) -> None:
         self.envelope = envelope
         self.content = content
         self.tensors = tensors
@@ -119,7 +120,7 @@ class WorkerSession:
         self, name: str, incarnation: int, offers: Sequence[tuple[str, int, int]], credit: int, agent: str = ""
     ) -> None:
         self.state = State.APART
-        self.outbox: deque[list[Buffer]] = deque()  # messages to be sent, in this order
+        self.outbox: deque[list[Frame]] = deque()  # messages to be sent, in this order
         self.remarks: list[str] = []  # sentences for the log, taken by the crew
         self.refusal: tuple[int, str] | None = None  # code and sentence, once OUTCAST
         self.due_at: float | None = None  # when `tick` has something to do
@@ -137,7 +138,7 @@ class WorkerSession:
 
     # ---- what is heard ----
 
-    def hear(self, frames: Sequence[Buffer], now: float) -> None:
+    def hear(self, frames: Sequence[Frame], now: float) -> None:
         """Takes one message of zproxy's, envelope first."""
         try:
             envelope = Envelope.parse(frames[0])
@@ -153,7 +154,7 @@ class WorkerSession:
         elif hear := _HEARD.get(envelope.kind):
             hear(self, envelope, now)
 
-    def _hear_welcome(self, envelope: Envelope, frames: Sequence[Buffer]) -> None:
+    def _hear_welcome(self, envelope: Envelope, frames: Sequence[Frame]) -> None:
         try:
             limits = msgspec.msgpack.decode(frames[1], type=Welcome)
         except (IndexError, msgspec.MsgspecError):
@@ -166,7 +167,7 @@ class WorkerSession:
             self._conversation = envelope.conversation
             self._say_ready()
 
-    def _hear_request(self, envelope: Envelope, frames: Sequence[Buffer], now: float) -> None:
+    def _hear_request(self, envelope: Envelope, frames: Sequence[Frame], now: float) -> None:
         if envelope.lease == 0 or envelope.lease in self._live:
             self.counts["dropped"] += 1  # cannot be answered, or is here already
             return
@@ -229,7 +230,7 @@ class WorkerSession:
             self._answer_error(delivery, Code.BUSY, "the deadline was over before a handler began", "expired")
         return None
 
-    def reply(self, delivery: Delivery, content: Sequence[Buffer]) -> None:
+    def reply(self, delivery: Delivery, content: Sequence[Frame]) -> None:
         """Answers with what the handler returned, or TOO_LARGE where zproxy would not take it."""
         message = [self._envelope_of(delivery, _REPLY), *content]
         excess = self._excess_of(message)
@@ -334,7 +335,7 @@ class WorkerSession:
         envelope = self._envelope_of(delivery, _ERROR, code=code, tlvs=tlvs)
         self._answer(delivery, [envelope, content] if content else [envelope], outcome)
 
-    def _answer(self, delivery: Delivery, message: list[Buffer], outcome: str) -> None:
+    def _answer(self, delivery: Delivery, message: list[Frame], outcome: str) -> None:
         if not self._is_live(delivery):
             self.counts["late"] += 1
             return
@@ -347,7 +348,7 @@ class WorkerSession:
     def _is_live(self, delivery: Delivery) -> bool:
         return self._live.get(delivery.envelope.lease) is delivery
 
-    def _excess_of(self, message: list[Buffer]) -> str:
+    def _excess_of(self, message: list[Frame]) -> str:
         """What of a message is over zproxy's limits, and over which; "": nothing."""
         limits = self._limits
         if limits.max_frames and len(message) > limits.max_frames:
