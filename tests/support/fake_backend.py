@@ -88,6 +88,9 @@ class FakeBackend:
         envelope = Envelope(kind, **{"conversation": self.conversation, **fields}).pack()
         self._socket.send_multipart([envelope, *(frames or [])])
 
+    def raw(self, *frames: bytes) -> None:
+        self._socket.send_multipart(frames)
+
     def welcome(self) -> None:
         self.conversation += 1
         self.say(Kind.WELCOME, [msgspec.msgpack.encode(self._welcome)])

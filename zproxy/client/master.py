@@ -133,6 +133,11 @@ class Master:
             crew.ended.wait(crew.drain_s + STOP_MARGIN_S)
             _raise_if(crew.error)
 
+    @property
+    def is_running(self) -> bool:
+        """Has it been started, and not ended yet?"""
+        return self._crew is not None and not self._crew.ended.is_set()
+
     def stats(self) -> dict[str, int]:
         """Counters by name, over all proxies, and `in_flight`; docs/sdk.md says what they count."""
         self._check_owner()
