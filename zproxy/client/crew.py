@@ -241,7 +241,7 @@ class Crew:
             link.session.give_back()
             link.flush()
         if self._running:
-            logger.warning("%s ends while %d handlers run: their requests are lost", self._name, self._running)
+            logger.warning("%s ends although handlers run, %d of them: their answers are lost", self._name, self._running)
 
     def _close(self) -> None:
         with self._lock:
