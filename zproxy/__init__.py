@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zproxy.errors import (
@@ -21,6 +22,7 @@ from zproxy.errors import (
     InsecureBind,
     MalformedContent,
     MalformedRequest,
+    MasterStarted,
     NameInUse,
     NodeClosed,
     NotStarted,
@@ -33,6 +35,7 @@ from zproxy.errors import (
     RequestError,
     RequestTimeout,
     RetriesExhausted,
+    ServiceError,
     SettingError,
     TooLarge,
     UnknownService,
@@ -42,6 +45,8 @@ from zproxy.errors import (
 )
 
 if TYPE_CHECKING:
+    from zproxy.client.master import Master
+    from zproxy.client.request import Request
     from zproxy.proxy import Proxy
 
 __all__ = [
@@ -61,6 +66,8 @@ __all__ = [
     "InsecureBind",
     "MalformedContent",
     "MalformedRequest",
+    "Master",
+    "MasterStarted",
     "NameInUse",
     "NoWorker",
     "NodeClosed",
@@ -70,10 +77,12 @@ __all__ = [
     "Proxy",
     "ProxyStateError",
     "RelayStuck",
+    "Request",
     "RequestCancelled",
     "RequestError",
     "RequestTimeout",
     "RetriesExhausted",
+    "ServiceError",
     "SettingError",
     "TooLarge",
     "UnknownService",
@@ -82,13 +91,13 @@ __all__ = [
     "ZproxyError",
 ]
 
+LATE = {"Master": "zproxy.client.master", "Proxy": "zproxy.proxy", "Request": "zproxy.client.request"}
+
 
 def __getattr__(name: str) -> Any:
     """What takes long to import, when it is asked for: every command and every TAB in a shell begins here."""
-    if name == "Proxy":
-        from zproxy.proxy import Proxy
-
-        return Proxy
+    if name in LATE:
+        return getattr(import_module(LATE[name]), name)
     if name == "__version__":
         from importlib.metadata import version
 
