@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zproxy.errors import (
@@ -22,9 +23,9 @@ from zproxy.errors import (
     MalformedContent,
     MalformedRequest,
     NameInUse,
-    NoWorker,
     NodeClosed,
     NotStarted,
+    NoWorker,
     OutcomeUnknown,
     PoisonRequest,
     ProxyStateError,
@@ -42,12 +43,23 @@ from zproxy.errors import (
 )
 
 if TYPE_CHECKING:
+    from zproxy.client.async_node import AsyncNode
+    from zproxy.client.node import Node
+    from zproxy.client.reply import Reply
     from zproxy.proxy import Proxy
+
+LATE = {
+    "AsyncNode": "zproxy.client.async_node",
+    "Node": "zproxy.client.node",
+    "Proxy": "zproxy.proxy",
+    "Reply": "zproxy.client.reply",
+}
 
 __all__ = [
     "AlreadyDone",
     "AlreadyStarted",
     "ApplicationError",
+    "AsyncNode",
     "Busy",
     "Denied",
     "Draining",
@@ -63,6 +75,7 @@ __all__ = [
     "MalformedRequest",
     "NameInUse",
     "NoWorker",
+    "Node",
     "NodeClosed",
     "NotStarted",
     "OutcomeUnknown",
@@ -70,6 +83,7 @@ __all__ = [
     "Proxy",
     "ProxyStateError",
     "RelayStuck",
+    "Reply",
     "RequestCancelled",
     "RequestError",
     "RequestTimeout",
@@ -85,10 +99,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """What takes long to import, when it is asked for: every command and every TAB in a shell begins here."""
-    if name == "Proxy":
-        from zproxy.proxy import Proxy
-
-        return Proxy
+    if name in LATE:
+        return getattr(import_module(LATE[name]), name)
     if name == "__version__":
         from importlib.metadata import version
 

@@ -2,8 +2,8 @@
 
 Called by Node under its lock, and by AsyncNode in its loop; the same steps for both. Never waits, starts no thread.
 
-    push: ───────► write ─► read what a send may have hidden ─► …          a request was made
-    step: read ─► tick ──► write ─► read …                                 `descriptor` is readable, or time has passed
+    push: ────────────────► write ─► read ─► write …         a request was made
+    step: read ─► tick ───► write ─► read ─► write …         `descriptor` is readable, or time has passed
 
 Rule 1. After `push` and `step` nothing that was readable is unread while anything is open, so `descriptor` may be
         waited for. A node with nothing open reads nothing.
@@ -67,13 +67,18 @@ class Line:
         """Seconds until `step` is due even if nothing comes."""
         return max(0.0, min(self._tick_at, self.session.next_expiry) - now)
 
+    def stats(self) -> dict[str, int]:
+        """The session's counts, and how things stand."""
+        session = self.session
+        ids, ms = session.dedup_window
+        return {**session.counts, "open": session.open_count, "dedup_ids": ids, "dedup_ms": ms}
+
     def push(self, now: float) -> None:
         """Sends what the session has to say."""
         self.is_busy = True
         if now - self._read_at > UNREAD_S:
             self._read(now)
-        while self._write(now):
-            self._read(now)
+        self._exchange(now)
         self.is_busy = False
 
     def step(self, now: float) -> None:
@@ -82,8 +87,7 @@ class Line:
         self._read(now)
         if now >= self._tick_at or now >= self.session.next_expiry:
             self._tick(now)
-        while self._write(now):
-            self._read(now)
+        self._exchange(now)
         self.is_busy = False
 
     def repair(self, now: float) -> None:
@@ -100,27 +104,36 @@ class Line:
         self.descriptor = -1
         self._context.term()
 
-    def _read(self, now: float) -> None:
+    def _exchange(self, now: float) -> None:
+        """Writes, and reads what a send may have hidden, until there is neither."""
+        while self._write(now) and self._read(now):
+            pass
+
+    def _read(self, now: float) -> bool:
+        """True if anything came."""
         self._read_at = now
         socket, session = self._socket, self.session
+        has_read = False
         while socket is not None and socket.is_readable:
             message = socket.receive()
             if message is None:
-                return
+                break
             session.receive(message, now)
+            has_read = True
             if not session.is_waiting:
-                return
+                break
+        return has_read
 
     def _write(self, now: float) -> bool:
-        """True if anything was sent."""
+        """True if the socket was touched: sent through, or asked in vain."""
         socket, session = self._socket, self.session
-        has_sent = False
+        has_touched = False
         while socket is not None and (message := session.next_message(now)) is not None:
+            has_touched = True
             if not socket.send(message):
                 break
             session.message_sent(now)
-            has_sent = True
-        return has_sent
+        return has_touched
 
     def _tick(self, now: float) -> None:
         self._tick_at = now + TICK_S
@@ -158,11 +171,14 @@ class Line:
         self._reopen(now)
 
     def _reopen(self, now: float) -> None:
-        self._shut()
+        """The new one before the old one is closed: a number of both would hide the change from who polls it."""
+        old, self._socket, self.descriptor = self._socket, None, -1
         try:
             self._open(now)
         except (zmq.ZMQError, EndpointError) as error:
             logger.warning("no socket to %s: %s", self.endpoint, error)
+        if old is not None:
+            old.close()
 
     def _open(self, now: float) -> None:
         self._poor_since = now

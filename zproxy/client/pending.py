@@ -5,14 +5,32 @@ Used by the session, which alone decides what becomes of them; their waiters rea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from zproxy.envelope import Envelope, Flag, key_hash
 from zproxy.errors import SettingError
 
 KEPT_POSTS = 1000
 KEPT_POST_BYTES = 16 << 20
+
+
+class Options(TypedDict, total=False):
+    """What a request or post may say besides.
+
+    priority       0 control, 1 normal, 2 bulk: lower goes first
+    idempotent     False: once a worker may have begun it, it is not delivered again
+    step           of the training
+    max_attempts   deliveries at most; 0: as the service has it
+    key            equal keys go to equal workers where the service is balanced so
+    """
+
+    priority: int
+    idempotent: bool
+    step: int | None
+    max_attempts: int
+    key: str | bytes | None
 
 
 class Pending:
@@ -138,6 +156,13 @@ def fields_of(
     if flags:
         fields["flags"] = int(flags)
     return fields
+
+
+def progress_of(progress: float, step: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Body and options of a progress report."""
+    if not math.isfinite(progress) or not 0 <= progress <= 100:
+        raise SettingError(f"bad progress {progress!r}: per cent, from 0 to 100")
+    return {"progress": float(progress), "step": step}, {"progress": float(progress), "step": step}
 
 
 def bytes_of(frames: Sequence[Any]) -> int:
