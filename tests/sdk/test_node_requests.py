@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from support.fake_proxy import WORKER, FakeProxy, Heard, failing, silent
+from support.fake_proxy import WORKER, FakeProxy, Heard, failing, silent, welcome_after
 from support.waiting import wait_until
 
 import zproxy
@@ -287,7 +287,7 @@ def test_a_refused_post_is_logged_and_counted(
 
 def test_a_post_is_as_it_was_when_it_was_given(proxy: FakeProxy) -> None:
     gate = threading.Event()
-    proxy.on_connection = lambda connection: gate.wait(10) and connection.welcome()
+    proxy.on_connection = welcome_after(gate)
     with Node("node1", proxy.endpoint) as node:
         loss = np.ones(3)
         node.post("metrics", tensors={"loss": loss})

@@ -167,13 +167,24 @@ class FakeProxy:
                 self.connections.append(Connection(self, accepted, 1000 + len(self.connections)))
 
 
+def welcome_after(gate: threading.Event) -> Callable[[Connection], None]:
+    """For `on_connection`: WELCOME comes once the gate is open."""
+
+    def welcome(connection: Connection) -> None:
+        gate.wait(PATIENCE_S)
+        connection.welcome()
+
+    return welcome
+
+
 def silent(heard: Heard) -> None:
     """No answer."""
 
 
 def echo(heard: Heard) -> None:
     """The same content and tensors."""
-    heard.on.say(Kind.REPLY, *heard.frames, **_about(heard), name=WORKER, attempt=1)
+    content, *tensors = heard.frames
+    heard.on.say(Kind.REPLY, content, *tensors, name=WORKER, attempt=1, **_about(heard))
 
 
 def failing(code: int, **options: Any) -> Answer:
@@ -181,5 +192,5 @@ def failing(code: int, **options: Any) -> Answer:
     return lambda heard: heard.on.error(code, heard, **options)
 
 
-def _about(heard: Heard) -> dict[str, int]:
+def _about(heard: Heard) -> dict[str, Any]:
     return {"incarnation": heard.envelope.incarnation, "sequence": heard.envelope.sequence}
