@@ -45,14 +45,27 @@ from zproxy.errors import (
 )
 
 if TYPE_CHECKING:
+    from zproxy.client.async_node import AsyncNode
     from zproxy.client.master import Master
+    from zproxy.client.node import Node
+    from zproxy.client.reply import Reply
     from zproxy.client.request import Request
     from zproxy.proxy import Proxy
+
+LATE = {
+    "AsyncNode": "zproxy.client.async_node",
+    "Master": "zproxy.client.master",
+    "Node": "zproxy.client.node",
+    "Proxy": "zproxy.proxy",
+    "Reply": "zproxy.client.reply",
+    "Request": "zproxy.client.request",
+}
 
 __all__ = [
     "AlreadyDone",
     "AlreadyStarted",
     "ApplicationError",
+    "AsyncNode",
     "Busy",
     "Denied",
     "Draining",
@@ -70,6 +83,7 @@ __all__ = [
     "MasterStarted",
     "NameInUse",
     "NoWorker",
+    "Node",
     "NodeClosed",
     "NotStarted",
     "OutcomeUnknown",
@@ -77,6 +91,7 @@ __all__ = [
     "Proxy",
     "ProxyStateError",
     "RelayStuck",
+    "Reply",
     "Request",
     "RequestCancelled",
     "RequestError",
