@@ -106,8 +106,6 @@ __all__ = [
     "ZproxyError",
 ]
 
-LATE = {"Master": "zproxy.client.master", "Proxy": "zproxy.proxy", "Request": "zproxy.client.request"}
-
 
 def __getattr__(name: str) -> Any:
     """What takes long to import, when it is asked for: every command and every TAB in a shell begins here."""

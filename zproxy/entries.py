@@ -64,7 +64,6 @@ LOSSES = {
     "truncated_messages": "messages cut off by the end of their connection; nothing of them was relayed",
     "managed_worker_lost": "managed requests whose worker went away with them: see its log",
     "managed_undelivered": "outcomes for nodes that do not read, or had gone",
-    "managed_untold": "the proxy's own words to managed peers that do not read, or had gone",
     "events_lost": "log lines: more happened than could be logged",
 }
 
