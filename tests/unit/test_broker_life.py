@@ -24,7 +24,9 @@ sequences = st.integers(1, 8)
 services = st.sampled_from(["red", "green", "blue"])
 offers = st.lists(st.sampled_from(["red", "green", "*"]), max_size=3)
 request_flags = st.lists(
-    st.sampled_from([Flag.RESENT, Flag.WANTS_PROGRESS, Flag.WANTS_ACCEPTED, Flag.NOT_IDEMPOTENT]), max_size=2, unique=True
+    st.sampled_from([Flag.RESENT, Flag.WANTS_PROGRESS, Flag.WANTS_ACCEPTED, Flag.NOT_IDEMPOTENT]),
+    max_size=2,
+    unique=True,
 )
 often = st.sampled_from([True, True, True, True, False])
 seldom = st.sampled_from([False] * 9 + [True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.brokers import Code, Desk, Flag, Kind, Told, Worker
@@ -65,7 +66,7 @@ def test_a_lease_is_never_0_and_never_given_twice() -> None:
 
 
 @pytest.mark.parametrize("change", [{"lease": 0}, {"lease": 2**64 - 1}, {"sequence": 2}, {"incarnation": 9}])
-def test_a_reply_counts_under_its_lease_incarnation_and_sequence_only(change: dict[str, int]) -> None:
+def test_a_reply_counts_under_its_lease_incarnation_and_sequence_only(change: dict[str, Any]) -> None:
     desk = Desk()
     node, worker = desk.node(1), desk.worker(101)
     given = node.request(1)
@@ -221,6 +222,19 @@ def test_equally_loaded_workers_take_turns() -> None:
         workers[order[-1]].answer(given)
     assert order == order[:3] * 3
     assert sorted(order[:3]) == [101, 102, 103]
+
+
+def test_who_took_what_waited_had_a_turn() -> None:
+    desk = Desk()
+    node = desk.node(1)
+    workers = {slot: desk.worker(slot) for slot in (101, 102)}
+    given = {told.peer or 0: told for told in (node.request(1), node.request(2))}
+    node.request(3)
+    workers[102].answer(given[102])
+    [sent] = desk.steps()
+    for slot, told in ((102, sent), (101, given[101])):
+        workers[slot].answer(told)
+    assert picked(node.request(4), node.request(5)) == [101, 102]
 
 
 def test_a_worker_that_offers_everything_takes_only_what_nobody_names() -> None:
