@@ -22,6 +22,7 @@ from zproxy.errors import (
     InsecureBind,
     MalformedContent,
     MalformedRequest,
+    MasterStarted,
     NameInUse,
     NodeClosed,
     NotStarted,
@@ -34,6 +35,7 @@ from zproxy.errors import (
     RequestError,
     RequestTimeout,
     RetriesExhausted,
+    ServiceError,
     SettingError,
     TooLarge,
     UnknownService,
@@ -44,15 +46,19 @@ from zproxy.errors import (
 
 if TYPE_CHECKING:
     from zproxy.client.async_node import AsyncNode
+    from zproxy.client.master import Master
     from zproxy.client.node import Node
     from zproxy.client.reply import Reply
+    from zproxy.client.request import Request
     from zproxy.proxy import Proxy
 
 LATE = {
     "AsyncNode": "zproxy.client.async_node",
+    "Master": "zproxy.client.master",
     "Node": "zproxy.client.node",
     "Proxy": "zproxy.proxy",
     "Reply": "zproxy.client.reply",
+    "Request": "zproxy.client.request",
 }
 
 __all__ = [
@@ -73,6 +79,8 @@ __all__ = [
     "InsecureBind",
     "MalformedContent",
     "MalformedRequest",
+    "Master",
+    "MasterStarted",
     "NameInUse",
     "NoWorker",
     "Node",
@@ -84,10 +92,12 @@ __all__ = [
     "ProxyStateError",
     "RelayStuck",
     "Reply",
+    "Request",
     "RequestCancelled",
     "RequestError",
     "RequestTimeout",
     "RetriesExhausted",
+    "ServiceError",
     "SettingError",
     "TooLarge",
     "UnknownService",

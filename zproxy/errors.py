@@ -117,6 +117,14 @@ class ForkedMaster(PeerStateError):
     """It was made before a fork and belongs to the parent process: make one in the child."""
 
 
+class MasterStarted(PeerStateError):
+    """Its services are fixed, and each Master runs once."""
+
+
+class ServiceError(ZproxyError, ValueError):
+    """A service cannot be offered as it was said, or there is none."""
+
+
 # ---- how a request ends, if not in a reply ----
 
 
@@ -343,7 +351,7 @@ def _message(error: RequestError, outcome: Outcome, said: str) -> str:
         happened += f", code {error.code:#06x}"
     if isinstance(error, HandlerError) and error.type:
         happened += f" {error.type}: {error.text}"
-    if said and said != outcome.sentence:
+    if said and said not in happened:
         happened += f": {said}"
     if error.attempt:
         at = f' "{error.worker}"' if error.worker else ""
