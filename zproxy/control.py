@@ -184,12 +184,12 @@ class Control:
             self._places.release()
 
     def _answer_to(self, client: socket.socket) -> Answer:
-        deadline = time.monotonic() + CLIENT_S
         uid = peer_uid(client)
-        if uid not in (0, os.geteuid()):
-            return Answer(error=f"this proxy answers user {os.geteuid()} and root, not user {uid}")
         try:
-            question = msgspec.json.decode(_read_line(client, QUESTION_MAX, deadline), type=Question)
+            line = _read_line(client, QUESTION_MAX, time.monotonic() + CLIENT_S)  # first: who is cut off hears no answer
+            if uid not in (0, os.geteuid()):
+                return Answer(error=f"this proxy answers user {os.geteuid()} and root, not user {uid}")
+            question = msgspec.json.decode(line, type=Question)
         except (*UNREADABLE, ControlFailed) as error:
             return Answer(error=f"this is no question: {error}")
         if question.ask not in self._answers:

@@ -173,7 +173,7 @@ def test_another_user_neither_reaches_it_nor_is_answered() -> None:
             shown.start()
             assert "PermissionError" in user_of(shown, "client.connect(path)")
             os.chmod(shown.path, 0o666)
-            printed = user_of(shown, "client.connect(path); print(client.recv(999))")
+            printed = user_of(shown, "client.connect(path); client.send(b'{}\\n'); print(client.recv(999))")
             assert f"this proxy answers user 0 and root, not user {NOBODY}" in printed
 
 
