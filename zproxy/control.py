@@ -186,7 +186,7 @@ class Control:
     def _answer_to(self, client: socket.socket) -> Answer:
         uid = peer_uid(client)
         try:
-            line = _read_line(client, QUESTION_MAX, time.monotonic() + CLIENT_S)  # first: who is cut off hears no answer
+            line = _read_line(client, QUESTION_MAX, time.monotonic() + CLIENT_S)  # else it hears no answer
             if uid not in (0, os.geteuid()):
                 return Answer(error=f"this proxy answers user {os.geteuid()} and root, not user {uid}")
             question = msgspec.json.decode(line, type=Question)
