@@ -146,6 +146,8 @@ def _set_fields(value: Any, names: Iterable[str]) -> Iterable[tuple[str, Any]]:
 
 def _is_scalar(value: Any) -> bool:
     """Does msgspec or `_plain` make one number, text or bytes of it, and lose nothing?"""
+    if isinstance(value, np.ma.MaskedArray):
+        return False
     if isinstance(value, np.generic) or isinstance(value, np.ndarray) and value.ndim == 0:
         return value.dtype.kind in _NUMBER_KINDS and not (value.dtype.kind == "f" and value.dtype.itemsize > 8)
     if isinstance(value, memoryview):

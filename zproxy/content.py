@@ -200,11 +200,10 @@ def _elements(dtype: Dtype, frame: memoryview) -> Array:
 def _aligned_copy(frame: memoryview) -> Array:
     block = np.empty(frame.nbytes + ALIGNMENT_BYTES, np.uint8)
     start = -block.ctypes.data % ALIGNMENT_BYTES
-    copy = block[start : start + frame.nbytes]
-    if frame.nbytes:
-        copy[:] = np.frombuffer(frame, np.uint8)
-    block.flags.writeable = copy.flags.writeable = False
-    return copy
+    place = slice(start, start + frame.nbytes)
+    block[place] = np.frombuffer(frame, np.uint8)
+    block.setflags(write=False)  # of the whole block, so that nobody makes a view of it writeable again
+    return block[place]
 
 
 def _element_fault(array: Array) -> str:

@@ -6,6 +6,7 @@ import gc
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 from support.fake_backend import FakeBackend
 from support.masters import Hosted, InThread, echo
@@ -65,6 +66,20 @@ def test_an_answer_does_not_eat_the_news_of_a_request(backend: FakeBackend, host
         backend.request(lease * 2, lease)
         backend.request(lease * 2 + 1, lease)
         assert {backend.hear(Kind.REPLY).lease for _ in range(2)} == {lease * 2, lease * 2 + 1}
+
+
+def test_requests_in_a_row_do_not_wake_the_watcher(
+    backend: FakeBackend, hosted_master: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each wake is two changes of thread: the watcher sleeps through traffic, and for good without."""
+    wakes: list[None] = []
+    monkeypatch.setattr("zproxy.client.crew.Stop.wake", lambda stop: wakes.append(None))
+    monkeypatch.setattr("zproxy.client.crew.WATCH_S", 60.0)
+    hosted_master.serving()
+    for lease in range(1, 101):
+        backend.call(lease)
+    assert len(wakes) <= 1
+    monkeypatch.undo()
 
 
 def test_stop_waits_for_what_is_held_and_for_the_goodbye(backend: FakeBackend, hosted_master: Hosted) -> None:
@@ -187,6 +202,15 @@ def test_a_coroutine_function_is_no_handler() -> None:
 
     with pytest.raises(ServiceError, match="coroutine"):
         Master("tcp://127.0.0.1:1", "m1").service("echo")(handle)
+
+
+class Shape(msgspec.Struct):
+    width: int
+
+
+def test_a_type_that_no_body_can_have_is_refused_at_once() -> None:
+    with pytest.raises(ServiceError, match="no body of 'echo'"):
+        Master("tcp://127.0.0.1:1", "m1").service("echo", body=dict[str, int] | Shape)(echo)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ class Crew:
         self._is_watcher_idle = False
         self._watcher: threading.Thread | None = None
         self._running = 0  # handlers
+        self._begun = self._begun_before = 0  # handlers ever; at the watcher's last look
         self._ends_at = 0.0  # once leaving
         self._turn = 0  # of the links, so that none starves another
         self._rousing, self._rouse = socket.socketpair()
@@ -76,15 +77,23 @@ class Crew:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poll = select.poll()
         self._poll.register(self._rousing, select.POLLIN)
-        now = time.monotonic()
-        self._links = [Link(self._context, endpoint, session(), self._poll_instead, now) for endpoint in endpoints]
-        for link in self._links:
-            self._poll.register(link.descriptor, select.POLLIN)
-        self._silence_ends_at: float | None = now + SILENCE_S
+        self._links: list[Link] = []
+        try:
+            self._connect(endpoints, session)
+        except BaseException:
+            self._context.destroy(0)
+            raise
+        self._silence_ends_at: float | None = time.monotonic() + SILENCE_S
         self._threads = [
             threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True)
             for number in range(concurrency)
         ]
+
+    def _connect(self, endpoints: Sequence[str], session: Callable[[], WorkerSession]) -> None:
+        for endpoint in endpoints:
+            link = Link(self._context, endpoint, session(), self._poll_instead, time.monotonic())
+            self._links.append(link)
+            self._poll.register(link.descriptor, select.POLLIN)
 
     # ---- from Master ----
 
@@ -185,6 +194,7 @@ class Crew:
                 link.flush()
             if delivery is not None:
                 self._running += 1
+                self._begun += 1
                 if self._is_watcher_idle:
                     self._is_watcher_idle = False
                     self.stop.wake()
@@ -205,8 +215,10 @@ class Crew:
             now = time.monotonic()
             if self._is_leaving:
                 return max(0.0, min(self._ends_at - now, WATCH_S))
-            self._is_watcher_idle = not self._running
-            return WATCH_S if self._running else None
+            # Not by `_running` alone: handlers are short, and waking the watcher for each would halve their rate.
+            self._is_watcher_idle = not self._running and self._begun == self._begun_before
+            self._begun_before = self._begun
+            return None if self._is_watcher_idle else WATCH_S
 
     def _steer(self, now: float) -> None:
         if not self._is_polling:
@@ -241,7 +253,7 @@ class Crew:
             link.session.give_back()
             link.flush()
         if self._running:
-            logger.warning("%s ends although handlers run, %d of them: their answers are lost", self._name, self._running)
+            logger.warning("%s ends while handlers run, %d of them: their answers are lost", self._name, self._running)
 
     def _close(self) -> None:
         with self._lock:

@@ -7,8 +7,8 @@ Called by Node under its lock, and by AsyncNode in its loop; the same steps for 
 
 Rule 1. After `push` and `step` nothing that was readable is unread while anything is open, so `descriptor` may be
         waited for. A node with nothing open reads nothing.
-Rule 2. A socket that is of no use is replaced: one that libzmq gave up, one whose proxy does not answer HELLO, and,
-        where there are several endpoints, one whose proxy is not there or stops.
+Rule 2. A socket that is of no use is replaced: one that libzmq gave up, one whose proxy says no WELCOME or does
+        not answer HELLO, and, where there are several endpoints, one whose proxy is not there or stops.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ logger = logging.getLogger("zproxy.node")
 TICK_S = 0.25  # how late a lost connection is noticed, for four looks a second while something is open
 UNREAD_S = 0.05  # after so long, look for a WELCOME before a request is sent into a conversation that may be over
 MOVE_S = 1.0  # a proxy may be unreachable for so long before the next endpoint is tried
+WELCOME_S = 5.0  # connected for so long without one: after a ZMTP ERROR libzmq stays away, and tells no monitor
 REOPEN_S = 1.0  # before a socket without use is replaced, doubled each time
 REOPEN_MAX_S = 10.0
 
@@ -157,13 +158,20 @@ class Line:
 
     def _is_useless(self, now: float) -> bool:
         socket, session = self._socket, self.session
-        if socket is None or socket.is_given_up(now) or session.wants_connection:
-            return socket is None or now - socket.opened_at >= self._patience_s
+        if socket is None:
+            return True
+        if socket.is_given_up(now) or session.wants_connection or self._is_mute(socket, now):
+            return now - socket.opened_at >= self._patience_s
         if len(self._endpoints) == 1:
             return False
         if session.is_draining:
             return session.with_proxy == 0
         return self._poor_since is not None and now - self._poor_since >= MOVE_S
+
+    def _is_mute(self, socket: ManagedSocket, now: float) -> bool:
+        """Connected, says libzmq, and nobody is there."""
+        is_away = socket.is_connected and self.session.state is State.AWAY
+        return is_away and self._poor_since is not None and now - self._poor_since > WELCOME_S
 
     def _move(self, now: float) -> None:
         self._patience_s = min(2 * self._patience_s, REOPEN_MAX_S)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zproxy.client.worker_session import Delivery
 from zproxy.envelope import Code, Flag
-from zproxy.errors import RequestCancelled, error_of
+from zproxy.errors import error_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -95,9 +95,7 @@ class Request:
     def raise_if_cancelled(self) -> None:
         """Raises RequestCancelled, which a handler lets pass, once `is_cancelled`."""
         if self.is_cancelled:
-            error = error_of(Code.CANCELLED, service=self.service, node=self.node, attempt=self.attempt)
-            assert isinstance(error, RequestCancelled)
-            raise error
+            raise error_of(Code.CANCELLED, service=self.service, node=self.node, attempt=self.attempt)
 
     def send_progress(self, percent: float, step: int | None = None) -> None:
         """Tells the proxy, and the node if it wants to know, how far it is; the proxy waits on."""

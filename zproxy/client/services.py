@@ -72,6 +72,10 @@ class Services:
             raise ServiceError(f"service {service.name!r} is one too many: a master offers {OFFERS_MAX} at most")
         if inspect.iscoroutinefunction(service.handler):
             raise ServiceError(f"the handler of {service.name!r} is a coroutine function: handlers run in threads")
+        try:
+            msgspec.msgpack.Decoder(service.body_type)
+        except TypeError as error:
+            raise ServiceError(f"no body of {service.name!r} can be made {service.body_type}: {error}") from None
         self._by_name[service.name] = service
 
     def of(self, name: str) -> Service | None:
@@ -91,6 +95,9 @@ class Services:
             content = unpack(delivery.content, delivery.tensors, service.body_type)
         except MalformedContent as error:
             return Failure(Code.MALFORMED, str(error))
+        except Exception as error:  # of the body type's own code
+            logger.exception("the body of a request to %s could not be made %s", service.name, service.body_type)
+            return _handler_error(error)
         request = Request(delivery, content, line)
         try:
             returned = service.handler(request)
