@@ -117,11 +117,15 @@ def console() -> Console:
 
 def show(of: Status, screen: Console, *, is_watching: bool, is_again: bool) -> None:
     """Prints it; while watching, in place of the last one on a terminal, else below it."""
-    if is_watching:
-        screen.clear()
-    if is_again and not screen.is_terminal:
-        screen.print()
-    screen.print(picture(of))
+    if screen.is_terminal:
+        if is_watching:
+            screen.clear()
+        screen.print(picture(of))
+        return
+    with screen.capture() as captured:
+        screen.print(picture(of))
+    lines = [line.rstrip() for line in captured.get().splitlines()]  # rich fills all to one width
+    click.echo("\n".join([""] * is_again + lines))
 
 
 def picture(of: Status) -> RenderableType:
