@@ -8,14 +8,17 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
 from support.commands import ZPROXY, RunningProxy, ended, refused
 from support.peers import EchoWorkers, Peers
 from support.processes import halted
+from support.waiting import wait_until
 from support.zmtp_peer import ZmtpPeer
 
+from zproxy import Master, Node
 from zproxy.processes import spawn
 
 Start = Callable[..., RunningProxy]
@@ -110,6 +113,42 @@ def test_a_watcher_is_told_when_its_proxy_ends(start: Start) -> None:
     _, errors = watcher.communicate(timeout=15)
     assert watcher.returncode == 2
     assert len(errors.splitlines()) == 1 and "no proxy answers at" in errors
+
+
+def test_it_shows_who_serves_who_asks_and_who_is_behind(start: Start) -> None:
+    proxy = start()
+    never = spawn([ZPROXY, "call", "gradeints", "--node", "lost", "--frontend", proxy.frontend], stdout=subprocess.PIPE)
+    master = Master(proxy.backend, "m1", concurrency=2)
+    for service in ("progress", "gradients"):
+        master.service(service)(lambda request: None)
+    with master, Node("rank0", proxy.frontend) as ahead, Node("rank1", proxy.frontend) as behind:
+        ahead.send_progress(50.0, step=1044)
+        behind.send_progress(49.5, step=1041)
+        ahead.request("gradients", step=1045)
+        said = wait_until(lambda: status_with(node_count=3, waiting="gradeints"), "all are there")
+        text = told()
+    never.kill()
+    never.communicate()
+    (worker,) = said["workers"]
+    assert (worker["name"], worker["services"], worker["state"]) == ("m1", ["gradients", "progress"], "ready")
+    assert (worker["credit"], worker["in_flight"], worker["settled"]) == (4, 0, 3)
+    assert [(each["name"], each["step"], each["behind"], each["progress"]) for each in said["nodes"]] == [
+        ("rank1", 1041, 4, 49.5),
+        ("rank0", 1045, 0, 50.0),
+        ("lost", None, None, None),
+    ]
+    services = {each["name"]: each for each in said["services"]}
+    assert services["gradients"]["workers"] == ["m1"]
+    assert (services["gradeints"]["was_offered"], services["gradeints"]["waiting"]) == (False, 1)
+    for words in ("never offered: is its name right?", "gradients, progress", "-4", "49.5%"):
+        assert words in text
+
+
+def status_with(node_count: int, waiting: str) -> dict[str, Any]:
+    """The status, once so many nodes are there and a request waits for the service; else nothing."""
+    said: dict[str, Any] = json.loads(told("--json"))
+    waits = any(each["name"] == waiting and each["waiting"] for each in said["services"])
+    return said if len(said["nodes"]) == node_count and waits else {}
 
 
 # ---- which one ----

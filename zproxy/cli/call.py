@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import math
 import os
 import secrets
@@ -122,6 +123,7 @@ def call(
     arrays = arrays_of(tensors)
     if output is not None:
         folder_make(output)
+    logging.getLogger("zproxy").addHandler(logging.NullHandler())  # the one line of an error says it, too
     name = f"call-{os.getpid()}-{secrets.token_hex(4)}" if node is None else node
     with interruptible(), Node(name, frontend) as asking:
         reply = reply_to(asking, service, content, arrays, timeout)
@@ -207,11 +209,16 @@ def as_json(value: Any) -> Any:
         return {"base64": base64.b64encode(value).decode()}
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [as_json(each) for each in value]
     if isinstance(value, dict):
-        return {key: as_json(each) for key, each in value.items()}
+        return {key_of(key): as_json(each) for key, each in value.items()}
     return value
+
+
+def key_of(key: Any) -> str:
+    """A map's, which other languages' masters may make of anything: text, else its JSON as text."""
+    return key if isinstance(key, str) else msgspec.json.encode(as_json(key)).decode()
 
 
 def shown(text: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from types import FrameType
 from typing import Any, TypeVar
 
 import click
@@ -15,7 +17,7 @@ from zproxy.client.master import Master
 from zproxy.client.request import Request
 from zproxy.config import DEFAULT_BACKEND
 from zproxy.errors import SettingError
-from zproxy.processes import Stop
+from zproxy.processes import Interrupted, Stop
 
 T = TypeVar("T")
 
@@ -71,9 +73,16 @@ def echo_requests(backend: str, services: tuple[str, ...]) -> None:
     master = Master(backend)
     for service in services:
         master.service(service)(same)
-    click.echo(f"echo backend={backend} services={','.join(services)} name={master.name}")
-    master.run()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)  # until `run` hears them itself
+    with suppress(Interrupted):
+        click.echo(f"echo backend={backend} services={','.join(services)} name={master.name}")
+        master.run()
     say_count(master.stats()["replied"], "request")
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
 
 
 def same(request: Request) -> tuple[Any, dict[str, Any]]:
