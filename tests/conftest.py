@@ -6,6 +6,7 @@ to end by itself.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
@@ -68,6 +69,7 @@ def temporary_files() -> Iterator[None]:
     """What tests make by `tempfile` is gone afterwards. Not pytest's tmp_path: too long for an ipc path."""
     with tempfile.TemporaryDirectory(prefix="zproxy-tests-") as folder:
         tempfile.tempdir = folder
+        os.environ["ZPROXY_RUNTIME_DIR"] = f"{folder}/run"  # for the control sockets of proxies
         yield
         tempfile.tempdir = None
 

@@ -50,6 +50,14 @@ class RelayStuck(ZproxyError):
     """The relay's thread does not answer, or does not end: a fault of zproxy's own."""
 
 
+class ControlError(ZproxyError):
+    """A control socket where no proxy is that would answer us."""
+
+
+class ControlFailed(ControlError):
+    """Somebody is there and does not answer, or answers with an error."""
+
+
 class LibzmqMissing(ZproxyError):
     """pyzmq's libzmq, or a function of it, is not to be found."""
 

@@ -1,4 +1,4 @@
-"""`zproxy echo` behind a proxy: every message comes back as it was, and it ends when told."""
+"""`zproxy echo` behind a proxy: messages and requests come back as they were, and it ends when told."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import zmq
 from support.commands import ZPROXY, refused
 from support.peers import Peers
 from support.proxies import ProxyProcess
 
+from zproxy import Node
 from zproxy.processes import spawn
 
 Process = subprocess.Popen[str]
@@ -112,3 +114,59 @@ def test_a_signal_ends_it_while_no_proxy_is_there(echo: Start, number: signal.Si
 def test_an_endpoint_that_cannot_be_connected_to_is_refused(backend: str, says: str) -> None:
     said = refused("echo", "--backend", backend)
     assert backend in said and says in said
+
+
+# ---- as a master ----
+
+
+def test_requests_come_back_with_body_and_tensors(relay: ProxyProcess, echo: Start) -> None:
+    worker = echo("--backend", relay.backend, "--service", "greet", "--service", "gradients")
+    with Node("node1", relay.frontend) as node:
+        body = {"step": 3, "raw": b"\0", "rows": [1.5, None, [True]]}
+        for service in ("greet", "gradients"):
+            assert node.request(service, body).body == body
+        tensors = {"w": np.arange(600_000.0).reshape(2, -1), "fortran": np.ones((2, 3), order="F"), "none": np.zeros(0)}
+        reply = node.request("greet", tensors=tensors)
+        assert reply.body is None and list(reply.tensors) == list(tensors)
+        for name, array in tensors.items():
+            np.testing.assert_array_equal(reply.tensors[name], array)
+    assert end(worker) == "echoed 3 requests\n"
+
+
+def test_a_star_serves_whatever_nobody_names(relay: ProxyProcess, echo: Start) -> None:
+    worker = echo("--service", "*", ZPROXY_BACKEND=relay.backend)
+    with Node("node1", relay.frontend) as node:
+        assert node.request("anything", 1).body == 1
+        node.post("something", 2, confirm=True)
+    assert end(worker, signal.SIGINT) == "echoed 2 requests\n"
+
+
+def test_it_is_a_master_or_a_plain_worker(relay: ProxyProcess, echo: Start, peers: Peers) -> None:
+    managed = echo("--backend", relay.backend, "--service", "greet")
+    plain = echo("--backend", relay.backend)
+    client = peers.connect(zmq.REQ, relay.frontend)
+    client.send(b"greet")
+    assert client.recv() == b"greet"
+    with Node("node1", relay.frontend) as node:
+        assert node.request("greet", 1).body == 1
+    assert (end(managed), end(plain)) == ("echoed 1 request\n", "echoed 1 message\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_master_while_no_proxy_is_there(echo: Start, number: signal.Signals) -> None:
+    worker = echo("--backend", "tcp://127.0.0.1:1", "--service", "greet")
+    assert end(worker, number) == "echoed 0 requests\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--service", "a b"], "bad service 'a b'"),
+        (["--service", ""], "bad service ''"),
+        (["--service", "a", "--service", "a"], "service 'a' has a handler already"),
+        (["--service", "a", "--socket-type", "rep"], "give one of them"),
+        (["--service", "a", "--backend", "nonsense"], "write tcp://HOST:PORT"),
+    ],
+)
+def test_a_service_that_cannot_be_offered_is_refused(arguments: list[str], says: str) -> None:
+    assert says in refused("echo", *arguments)

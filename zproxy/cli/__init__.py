@@ -14,12 +14,14 @@ from typing import NoReturn
 
 import click
 
-from zproxy.errors import LibzmqMissing, LoadError, RelayStuck, ZproxyError
+from zproxy.errors import ControlFailed, LibzmqMissing, LoadError, RelayStuck, RequestError, ZproxyError
 from zproxy.processes import Interrupted
 
 # Command → where it lives. `zproxy COMMAND` imports that module alone.
 COMMANDS = {
     "run": "zproxy.cli.run:run",
+    "status": "zproxy.cli.status:status",
+    "call": "zproxy.cli.call:call",
     "echo": "zproxy.cli.echo:echo",
     "demo": "zproxy.cli.demo:demo",
     "bench": "zproxy.cli.bench:bench",
@@ -76,7 +78,7 @@ def main() -> NoReturn:
         code = EXIT_INTERRUPTED
     except Interrupted as error:
         code = error.exit_code
-    except (RelayStuck, LoadError, LibzmqMissing) as error:
+    except (RelayStuck, LoadError, LibzmqMissing, ControlFailed, RequestError) as error:
         code = _complain("zproxy", str(error), EXIT_FAULT)
     except ZproxyError as error:
         code = _complain("zproxy", str(error), EXIT_USAGE)

@@ -1,25 +1,36 @@
-"""`zproxy echo`: a plain worker that answers anything with itself."""
+"""`zproxy echo`: a worker that answers anything with itself: a plain one, or a master that offers services."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
-from contextlib import closing
-from typing import TypeVar
+from contextlib import closing, suppress
+from types import FrameType
+from typing import Any, TypeVar
 
 import click
 import zmq
 
+from zproxy.cli.logs import log_to_stderr
 from zproxy.cli.options import CONNECTABLE
+from zproxy.client.master import Master
+from zproxy.client.request import Request
 from zproxy.config import DEFAULT_BACKEND
-from zproxy.processes import Stop
+from zproxy.errors import SettingError
+from zproxy.processes import Interrupted, Stop
 
 T = TypeVar("T")
 
 SOCKET_TYPES = {"dealer": zmq.DEALER, "rep": zmq.REP}
 LINGER_MS = 1000  # for answers still on their way out when the end is asked for
+EPILOG = """\b
+Examples: for plain sockets; for `zproxy call greet '"hello"'`
+  zproxy echo
+  zproxy echo --service greet --service gradients
+"""
 
 
-@click.command(short_help="Answer every message with itself.")
+@click.command(epilog=EPILOG, short_help="Answer every message with itself.")
 @click.option(
     "--backend",
     envvar="ZPROXY_BACKEND",
@@ -33,15 +44,57 @@ LINGER_MS = 1000  # for answers still on their way out when the end is asked for
 @click.option(
     "--socket-type",
     type=click.Choice(list(SOCKET_TYPES)),
-    default="dealer",
-    show_default=True,
-    help="What the worker is to the proxy; all clients see the same.",
+    help="What a plain worker is to the proxy; all clients see the same.  [default: dealer]",
 )
-def echo(backend: str, socket_type: str) -> None:
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    metavar="NAME",
+    help="Be a master that offers it to managed nodes, '*': any that nobody names. Repeatable.",
+)
+def echo(backend: str, socket_type: str | None, services: tuple[str, ...]) -> None:
     """Answer every message with itself, as a worker behind a proxy, until SIGINT or SIGTERM.
 
-    Start order does not matter: it connects as soon as a proxy is there, and anew when one comes back.
+    Without --service for plain sockets, with it for requests of the SDK and of `zproxy call`: body and tensors come
+    back. Start order does not matter: it connects as soon as a proxy is there, and anew when one comes back.
     """
+    if not services:
+        echo_messages(backend, socket_type or "dealer")
+    elif socket_type is None:
+        echo_requests(backend, services)
+    else:
+        raise SettingError("--socket-type is for plain messages, --service for requests: give one of them")
+
+
+def echo_requests(backend: str, services: tuple[str, ...]) -> None:
+    """As a master."""
+    log_to_stderr("auto", "warning")
+    master = Master(backend)
+    for service in services:
+        master.service(service)(same)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)  # until `run` hears them itself
+    with suppress(Interrupted):
+        click.echo(f"echo backend={backend} services={','.join(services)} name={master.name}")
+        master.run()
+    say_count(master.stats()["replied"], "request")
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+def same(request: Request) -> tuple[Any, dict[str, Any]]:
+    return request.body, request.tensors
+
+
+def say_count(count: int, what: str) -> None:
+    click.echo(f"echoed {count} {what}{'' if count == 1 else 's'}")
+
+
+def echo_messages(backend: str, socket_type: str) -> None:
+    """As a plain socket."""
     with closing(Stop()) as stop, stop.on_signals():
         with zmq.Context() as context, context.socket(SOCKET_TYPES[socket_type]) as worker:
             worker.linger = LINGER_MS
@@ -49,7 +102,7 @@ def echo(backend: str, socket_type: str) -> None:
             worker.connect(backend)
             click.echo(f"echo backend={backend} socket-type={socket_type}")
             count = serve(worker, stop)
-        click.echo(f"echoed {count} {'message' if count == 1 else 'messages'}")
+        say_count(count, "message")
 
 
 def serve(worker: zmq.Socket[bytes], stop: Stop) -> int:

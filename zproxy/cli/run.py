@@ -1,6 +1,7 @@
 """`zproxy run`: a proxy as a process.
 
-    options ─► bind ─► signals held ─► start ─► endpoints file, ready ─► until a signal ─► drain ─► totals
+    options ─► bind ─► signals held ─► control socket ─► start ─► endpoints file, ready
+                                                                            └► until a signal ─► drain ─► totals
 
 Once the endpoints are bound, signals are blocked and taken one at a time, so they interrupt nothing: one that comes
 before the proxy is ready ends it when it is.
@@ -13,6 +14,7 @@ import json
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,15 +25,18 @@ from zproxy import __version__
 from zproxy.cli.logs import FORMATS, LEVELS, STDOUT, hold_standard_streams, log_to_stderr, write_line
 from zproxy.cli.options import GroupedHelp, settings_options
 from zproxy.config import Settings
+from zproxy.control import Control, default_path
 from zproxy.entries import DESCRIPTORS, Entry, Field, entry_of_totals
 from zproxy.errors import SettingError
 from zproxy.processes import raise_descriptor_limit
 from zproxy.proxy import Proxy
+from zproxy.status import status_of
 from zproxy.units import machine_memory_bytes, show_size
 
 logger = logging.getLogger("zproxy")
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
+NO_CONTROL = "off"
 DESCRIPTORS_LOW = 4096  # fewer open files than one address may have connections
 
 EPILOG = """\b
@@ -54,6 +59,12 @@ Example: nodes come by TCP from this host, masters by a Unix socket
     help="When ready, write the bound endpoints and the pid there, as JSON; removed at the end.",
 )
 @click.option(
+    "--control",
+    metavar=f"{NO_CONTROL}|PATH",
+    shell_complete=lambda context, parameter, begun: [word for word in (NO_CONTROL,) if word.startswith(begun)],
+    help="Answer `zproxy status` at this Unix socket.  [default: PID.sock in ZPROXY_RUNTIME_DIR, or a folder per user]",
+)
+@click.option(
     "--log-format",
     type=click.Choice(FORMATS),
     default="auto",
@@ -67,7 +78,7 @@ Example: nodes come by TCP from this host, masters by a Unix socket
     show_default=True,
     help="warning: no connects and disconnects.",
 )
-def run(endpoints_file: Path | None, log_format: str, log_level: str, **options: Any) -> None:
+def run(endpoints_file: Path | None, control: str | None, log_format: str, log_level: str, **options: Any) -> None:
     """Relay between nodes (frontend) and masters (backend) until SIGINT or SIGTERM.
 
     A side that is given no endpoint, neither to bind nor to connect to, binds its default.
@@ -78,9 +89,11 @@ def run(endpoints_file: Path | None, log_format: str, log_level: str, **options:
     proxy = Proxy(**options)
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
-        with endpoints_published(endpoints_file, proxy) as publish:
-            log_start(proxy, descriptors)
+        with control_opened(control, proxy) as answering, endpoints_published(endpoints_file, proxy) as publish:
+            log_start(proxy, descriptors, answering)
             proxy.start()
+            if answering is not None:
+                answering.start()
             publish()
             write_line(STDOUT, f"ready frontend={','.join(proxy.frontend)} backend={','.join(proxy.backend)}")
             serve(proxy)
@@ -102,6 +115,15 @@ def serve(proxy: Proxy) -> None:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
             log_stop(again.si_signo, 0)
+
+
+def control_opened(wanted: str | None, proxy: Proxy) -> contextlib.AbstractContextManager[Control | None]:
+    """The control socket, bound but silent; nothing where none is wanted. Raises SettingError where it cannot be."""
+    if wanted == NO_CONTROL:
+        return contextlib.nullcontext()
+    started_s = time.monotonic()
+    path = default_path() if wanted is None else Path(wanted)
+    return Control(path, {"status": lambda: status_of(proxy, started_s)})
 
 
 @contextlib.contextmanager
@@ -131,7 +153,7 @@ def write_or_refuse(path: Path, write: Callable[[], object]) -> None:
         raise SettingError(f"cannot write {path}: {error.strerror}: choose a file you may write to") from error
 
 
-def log_start(proxy: Proxy, descriptors: int) -> None:
+def log_start(proxy: Proxy, descriptors: int, control: Control | None) -> None:
     """What runs, and what of it may come as a surprise."""
     settings = proxy.settings
     fields: dict[str, Field] = {
@@ -142,6 +164,7 @@ def log_start(proxy: Proxy, descriptors: int) -> None:
         "max_message": settings.max_message_bytes,
         "memory": settings.memory_bytes,
         "open_files": descriptors,
+        "control": NO_CONTROL if control is None else str(control.path),
     }
     logger.info(Entry(logging.INFO, "starting", "", fields))
     for sentence in surprises(settings, descriptors):

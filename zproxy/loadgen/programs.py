@@ -25,7 +25,7 @@ ZMQ_PROXY = [sys.executable, str(Path(__file__).with_name("zmq_proxy.py"))]
 # of 1,000, since it learns in steps of 500 what was read. A run that loses replies is no measurement.
 LOSSLESS_ZMQ_PROXY = [*ZMQ_PROXY, "--high-water-mark", "0"]
 PROXIES = {
-    ZPROXY: [sys.executable, "-m", "zproxy", "run", "--log-format", "json"],
+    ZPROXY: [sys.executable, "-m", "zproxy", "run", "--log-format", "json", "--control", "off"],
     RIVAL: LOSSLESS_ZMQ_PROXY,
     "pyomq.proxy": [*LOSSLESS_ZMQ_PROXY, "--library", "pyomq"],
 }

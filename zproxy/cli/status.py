@@ -1,0 +1,229 @@
+"""`zproxy status`: who is there, what waits and who is behind, as a running proxy has it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from zproxy import control
+from zproxy.cli.options import time_between
+from zproxy.errors import ControlError, ControlFailed
+from zproxy.status import Node, Service, Status, Worker
+from zproxy.units import show_size, show_time
+
+LEAST_WIDTH = 80  # a narrower terminal breaks the lines, and cuts nothing off
+PLAIN_WIDTH = 1000  # of a file or a pipe: a row is a line
+LIST_S = 2.0  # for each of several proxies to name its endpoints
+NOTHING = "–"
+# Counters and gauges whose first word is not that of their group.
+GROUPS = {
+    **dict.fromkeys(("frontend", "backend", "handshaking", "paused", "connect", "accept"), "connections"),
+    **dict.fromkeys(("pooled",), "memory"),
+    **dict.fromkeys(("pongs",), "pings"),
+    **dict.fromkeys(("wakeups", "spins"), "turns"),
+}
+
+Cell = str | Text
+
+EPILOG = """\b
+Examples: the only proxy of this host and user; one of several; for a script; every two seconds
+  zproxy status
+  zproxy status --control /run/user/1000/zproxy/4711.sock
+  zproxy status --json | jq '.nodes[] | select(.behind > 0)'
+  zproxy status --watch 2s
+"""
+
+
+@click.command("status", epilog=EPILOG, short_help="Show who is there, what waits and who is behind.")
+@click.option(
+    "--control",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The proxy's control socket.  [default: that of the only proxy of this user]",
+)
+@click.option("--json", "as_json", is_flag=True, help="All of it, every counter too, as one line of JSON.")
+@click.option("--watch", type=time_between(0.1, 86400), metavar="TIME", help="Again and again, this far apart.")
+def status(path: Path | None, as_json: bool, watch: float | None) -> None:
+    """Show what a proxy that runs on this host knows: its services, workers, nodes and counters.
+
+    Nodes are sorted by their step, whoever is furthest behind first.
+    """
+    chosen = only_one() if path is None else path
+    screen = console()
+    for is_again in itertools.chain([False], itertools.repeat(True)):
+        answer = control.ask(chosen, "status")
+        if as_json:
+            click.echo(answer)
+        else:
+            show(parsed(answer, chosen), screen, is_watching=watch is not None, is_again=is_again)
+        if watch is None:
+            return
+        time.sleep(watch)
+
+
+def only_one() -> Path:
+    """The control socket of the one proxy that runs here. Raises ControlError, or Exit after a list of several."""
+    found = control.running()
+    if not found:
+        folder = control.runtime_folder()
+        raise ControlError(
+            f"no proxy of yours runs here, none is in {folder}: start one by `zproxy run`, or give --control PATH"
+        )
+    if len(found) > 1:
+        click.echo(f"zproxy status: {len(found)} proxies run here, pick one by --control PATH:", err=True)
+        for path in found:
+            click.echo(f"  --control {path}  {endpoints_at(path)}", err=True)
+        raise click.exceptions.Exit(2)
+    return found[0]
+
+
+def endpoints_at(path: Path) -> str:
+    """What a proxy serves, in words; or why it does not say."""
+    try:
+        of = parsed(control.ask(path, "status", LIST_S), path)
+    except ControlError:
+        return "(does not answer)"
+    sides = {"frontend": of.frontend + of.frontend_connect, "backend": of.backend + of.backend_connect}
+    return " ".join(f"{side}={','.join(endpoints)}" for side, endpoints in sides.items())
+
+
+def parsed(answer: bytes, path: Path) -> Status:
+    """Raises ControlFailed for what another version may have sent."""
+    try:
+        return msgspec.json.decode(answer, type=Status)
+    except msgspec.MsgspecError as error:
+        raise ControlFailed(f"the proxy at {path} is of another version: {error}: --json shows what it says") from error
+
+
+# ---- on the screen ----
+
+
+def console() -> Console:
+    """Standard output; a row is a line where no terminal limits it."""
+    found = Console(highlight=False)
+    width = max(found.width, LEAST_WIDTH) if found.is_terminal else PLAIN_WIDTH
+    return Console(width=width, highlight=False)
+
+
+def show(of: Status, screen: Console, *, is_watching: bool, is_again: bool) -> None:
+    """Prints it; while watching, in place of the last one on a terminal, else below it."""
+    if screen.is_terminal:
+        if is_watching:
+            screen.clear()
+        screen.print(picture(of))
+        return
+    with screen.capture() as captured:
+        screen.print(picture(of))
+    lines = [line.rstrip() for line in captured.get().splitlines()]  # rich fills all to one width
+    click.echo("\n".join([""] * is_again + lines))
+
+
+def picture(of: Status) -> RenderableType:
+    """All of it."""
+    return Group(
+        head(of),
+        *section("services", services(of.services), "none"),
+        *section("workers", workers(of.workers), "none that speaks the managed protocol"),
+        *section("nodes", nodes(of.nodes), "none that speaks the managed protocol"),
+        *section("counters that are not 0", counters({**of.gauges, **of.counters}), "none"),
+    )
+
+
+def head(of: Status) -> Table:
+    table = grid()
+    table.add_row("zproxy", Text(f"{of.version}, pid {of.pid}, up {show_time(of.uptime_ms // 1000)}"))
+    for side, bound, connected in (
+        ("frontend", of.frontend, of.frontend_connect),
+        ("backend", of.backend, of.backend_connect),
+    ):
+        table.add_row(side, Text(", ".join([*bound, *(f"{endpoint} (connects)" for endpoint in connected)])))
+    return table
+
+
+def section(title: str, table: Table, empty: str) -> Iterator[RenderableType]:
+    """A title and its table, or that there is none."""
+    yield ""
+    if table.row_count:
+        yield Text(title, "bold")
+        yield Padding(table, (0, 0, 0, 2), expand=False)
+    else:
+        yield Text.assemble((title, "bold"), f": {empty}")
+
+
+def grid(*headings: str, text: Iterable[str] = ()) -> Table:
+    """A table without lines. The columns in `text` are folded where they must be; the others are figures."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(headings), header_style="dim")
+    for heading in headings:
+        is_text = heading in text
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+    return table
+
+
+def services(rows: Iterable[Service]) -> Table:
+    table = grid("name", "workers", "waiting", "bytes", "oldest", "", text=("name", ""))
+    for row in rows:
+        figures = (str(len(row.workers)), str(row.waiting), show_size(row.waiting_bytes), age(row.oldest_ms))
+        table.add_row(row.name, *figures, want(row))
+    return table
+
+
+def want(row: Service) -> Text:
+    """What a service lacks."""
+    if row.workers or not row.waiting:
+        return Text("")
+    return Text("no worker now" if row.was_offered else "never offered: is its name right?", "yellow")
+
+
+def workers(rows: Iterable[Worker]) -> Table:
+    table = grid(
+        *("name", "address", "services", "in flight", "settled", "seen", "state"),
+        text=("name", "address", "services", "state"),
+    )
+    for row in rows:
+        figures = (f"{row.in_flight}/{row.credit}", str(row.settled), age(row.heard_ms))
+        state = Text(row.state, "" if row.state in ("ready", "busy") else "yellow")
+        table.add_row(row.name or NOTHING, Text(row.address), ", ".join(row.services), *figures, state)
+    return table
+
+
+def nodes(rows: Iterable[Node]) -> Table:
+    table = grid(
+        *("name", "address", "open", "waiting", "step", "behind", "done", "seen"),
+        text=("name", "address"),
+    )
+    for row in rows:
+        behind = Text(f"-{row.behind}", "yellow") if row.behind else Text("")
+        step = NOTHING if row.step is None else str(row.step)
+        done = NOTHING if row.progress is None else f"{row.progress:.4g}%"
+        load = (str(row.open_requests), show_size(row.waiting_bytes))
+        table.add_row(row.name or NOTHING, Text(row.address), *load, step, behind, done, age(row.heard_ms))
+    return table
+
+
+def age(milliseconds: int | None) -> str:
+    """Two digits: more would change at every look."""
+    return NOTHING if milliseconds is None else show_time(float(f"{milliseconds / 1000:.2g}"))
+
+
+def counters(values: dict[str, int]) -> Table:
+    """A line for each group: counters whose names begin alike."""
+    table = Table.grid()
+    groups: dict[str, list[str]] = {}
+    for counter, value in values.items():
+        if value:
+            first = counter.partition("_")[0]
+            shown = show_size(value) if counter.endswith("_bytes") else str(value)
+            groups.setdefault(GROUPS.get(first, first), []).append(f"{counter}={shown}")
+    for entries in groups.values():
+        table.add_row(" ".join(entries))
+    return table
