@@ -173,6 +173,7 @@ cdef void stop_begin(Engine* engine, int64_t drain_ms) noexcept nogil:
     engine.phase = PHASE_DRAINING
     engine.hub.is_draining = True
     managed_drain(&engine.path)
+    broker_steps(&engine.path)      # before the peers are let go: they hear that it drains
     endpoints_stop(&engine.hub, &engine.endpoints)
 
 
@@ -301,7 +302,7 @@ cdef void phase_advance(Engine* engine) noexcept nogil:
     cdef bint is_over = engine.phase_due_ms <= engine.hub.now_ms
     # Requests wait only while there is somebody who will be able to take them.
     cdef bint may_wait = engine.path.backlog.count != 0 and engine.path.balance.count != 0
-    if engine.phase == PHASE_DRAINING and is_over and managed_live(&engine.path):
+    if engine.phase == PHASE_DRAINING and is_over:
         managed_abort(&engine.path)
         broker_steps(&engine.path)
         flush_all(engine)       # once: who reads hears of it

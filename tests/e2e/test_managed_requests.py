@@ -293,6 +293,17 @@ def test_a_stop_refuses_what_is_new_and_awaits_what_is_held(hosted: Host, manage
     assert proxy.wait_stopped()
 
 
+@pytest.mark.parametrize("drain_seconds", [0, 10])
+def test_an_idle_stop_says_goodbye_before_it_hangs_up(hosted: Host, managed: Managed, drain_seconds: float) -> None:
+    proxy = hosted()
+    both = pair(proxy, managed)
+    proxy.begin_stop(drain_seconds)
+    for peer in both:
+        peer.read(Kind.GOODBYE)
+    assert proxy.wait_stopped()
+    assert proxy.stats()["managed_untold"] == 0
+
+
 def test_a_stop_whose_time_is_over_tells_what_it_gives_up(hosted: Host, managed: Managed) -> None:
     proxy = hosted()
     node, worker = pair(proxy, managed)
