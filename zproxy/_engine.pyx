@@ -15,6 +15,7 @@ from zproxy.counters cimport (
     MANAGED_WAITING, MANAGED_WAITING_BYTES, MEMORY_BYTES, POOLED_BYTES, REFUSED_HANDSHAKE_TIMEOUT, REPLIES_IN,
     REQUESTS_IN, SPINS, TRUNCATED_MESSAGES, TURNS, WAITING_BYTES, WAITING_REQUESTS, WAKEUPS, counter_add
 )
+from zproxy.names cimport names_remove
 from zproxy.relay.block cimport pool_trim
 from zproxy.relay.connection cimport (
     CONNECTING, LINGER, LIST_CLOSING, LIST_FLUSH, LIST_PAUSED, LIST_READ, READY, REASON_CONNECT, REASON_EOF,
@@ -44,7 +45,6 @@ from zproxy.relay.peering cimport (
 from zproxy.relay.poller cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, POLL_BATCH, POLL_WAKE, poller_wait, poller_wake_clear
 )
-from zproxy.relay.routes cimport routes_remove
 from zproxy.relay.spin cimport spin_judge, spin_until_ns
 from zproxy.relay.tcp cimport ACKNOWLEDGE_CHECK_MS
 from zproxy.relay.timer cimport Timer, timer_expire, timer_next
@@ -82,7 +82,7 @@ cdef void connection_bury(Engine* engine, Connection* connection) noexcept nogil
     if connection.state == READY or connection.state == LINGER and connection.reason == REASON_STOP:
         hub_tell(&engine.hub, EVENT_DISCONNECTED, connection, connection.reason, lost, 0)
     if connection.routing_frame_bytes:
-        routes_remove(&engine.hub.routes, connection.routing_id, connection.routing_id_bytes, connection.slot)
+        names_remove(&engine.hub.routes, connection.routing_id, connection.routing_id_bytes, connection.slot)
         heir = peering_inherit(&engine.hub, connection)
         if heir != NULL:
             peer_join(&engine.path, heir)

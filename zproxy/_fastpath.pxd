@@ -3,7 +3,7 @@ the broker's picks.
 
     request_pass ─► balance.pick ─► delivery ─► worker's outbox
         └► backlog, when nobody can take it ─► backlog_dispatch ─► the same
-    reply_pass ─► routes.find ─► delivery ─► client's outbox
+    reply_pass ─► names.find ─► delivery ─► client's outbox
         └► a counter that says why not
 
     managed_pass ─► envelope ─► the broker's verdict ─► delivery ─► whose outbox it says

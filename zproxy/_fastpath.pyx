@@ -21,10 +21,11 @@ from zproxy.counters cimport (
     REQUESTS_OUT_BYTES, REQUESTS_REROUTED, REQUESTS_UNDELIVERED, counter_add
 )
 from zproxy.envelope cimport (
-    ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_WORDS, READY as KIND_READY, EnvelopeFault, EnvelopeView,
+    ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_SHORT, FAULT_WORDS, HEAD_BYTES, READY as KIND_READY, EnvelopeFault, EnvelopeView,
     envelope_bytes, envelope_read, envelope_write
 )
 from zproxy.relay.address cimport ADDRESS_TEXT_BYTES
+from zproxy.names cimport NAME_NONE, names_find
 from zproxy.relay.backlog cimport (
     OWNER_NONE, backlog_clear, backlog_open, backlog_orphan, backlog_pack, backlog_pop, backlog_push, parcel_charge
 )
@@ -38,7 +39,6 @@ from zproxy.relay.hub cimport Hub, hub_doom, hub_random
 from zproxy.relay.intake cimport intake_refund, outbox_budget, reply_budget
 from zproxy.relay.outbox cimport outbox_reclaim
 from zproxy.relay.payload cimport payload_drop, payload_keep, payload_take, payloads_close
-from zproxy.relay.routes cimport ROUTE_NONE, routes_find
 from zproxy.relay.zmtp cimport (
     FRAME_MORE, LONG_HEADER_BYTES, Frame, frame_read, frames_count, header_write, routing_frame_read
 )
@@ -195,8 +195,8 @@ cdef inline Connection* reply_target(
     if not routing_frame_read(bytes, count, frame):
         counter_add(&path.hub.counters, DROPPED_UNROUTABLE, 1)
         return NULL
-    slot = routes_find(&path.hub.routes, bytes + frame.header_bytes, <uint8_t>frame.body_bytes)
-    if slot == <uint32_t>ROUTE_NONE or path.hub.table[slot].state != READY:
+    slot = names_find(&path.hub.routes, bytes + frame.header_bytes, <uint8_t>frame.body_bytes)
+    if slot == <uint32_t>NAME_NONE or path.hub.table[slot].state != READY:
         counter_add(&path.hub.counters, DROPPED_CLIENT_GONE, 1)
         return NULL
     client = path.hub.table[slot]
@@ -257,10 +257,10 @@ cdef inline EnvelopeFault hand_read(Hand* hand, EnvelopeView* envelope) noexcept
     cdef Frame frame
     frame_read(hand.bytes, hand.count, &frame)
     hand.has_more = (frame.flags & FRAME_MORE) != 0
-    if frame.body_bytes > ENVELOPE_BYTES_MAX:
+    if not HEAD_BYTES <= frame.body_bytes <= ENVELOPE_BYTES_MAX:
         hand.head_bytes = 0     # it will not be passed on
         memset(envelope, 0, sizeof(EnvelopeView))
-        return FAULT_LENGTH
+        return FAULT_SHORT if frame.body_bytes < HEAD_BYTES else FAULT_LENGTH
     hand.head_bytes = frame.header_bytes + <size_t>frame.body_bytes
     return envelope_read(hand.bytes + frame.header_bytes, <size_t>frame.body_bytes, envelope)
 

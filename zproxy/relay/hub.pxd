@@ -8,6 +8,7 @@ hangs on it, buries it between two events. So nobody holds a pointer that dies u
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from zproxy.counters cimport Counters
+from zproxy.names cimport Names
 from zproxy.relay.block cimport Pool
 from zproxy.relay.connection cimport (
     CONNECTING, LIST_COUNT, LIST_FLUSH, LIST_LEAVING, REFUSED, STATE_COUNT, TIMER_COUNT, WAITING, Connection,
@@ -15,7 +16,6 @@ from zproxy.relay.connection cimport (
 )
 from zproxy.relay.mailbox cimport EventKind, Mailbox
 from zproxy.relay.poller cimport Poller
-from zproxy.relay.routes cimport Routes
 from zproxy.relay.timer cimport TimerQueue, timer_arm, timer_disarm
 
 cdef enum:
@@ -37,7 +37,7 @@ cdef struct Hub:                # owned by the relay
     Pool pool
     Counters counters
     Mailbox mailbox
-    Routes routes
+    Names routes                # routing id → connection slot
     Connection** table          # by slot; NULL = free
     uint32_t* generations       # by slot; grows with every use
     uint32_t* free_slots        # stack

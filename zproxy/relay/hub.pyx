@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
 from zproxy.counters cimport CLOSED_NO_MEMORY, CONNECTIONS_CLOSED, EVENTS_LOST, counter_add
+from zproxy.names cimport names_close, names_open
 from zproxy.relay.block cimport pool_clear
 from zproxy.relay.connection cimport (
     CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, LIST_LEAVING, LIST_PAUSED, LIST_READ, REASON_NO_MEMORY, REASON_NONE,
@@ -16,7 +17,6 @@ from zproxy.relay.connection cimport (
 from zproxy.relay.inbox cimport READ_BUFFER_BYTES
 from zproxy.relay.mailbox cimport Event, EventKind, mailbox_put
 from zproxy.relay.poller cimport poller_add, poller_open
-from zproxy.relay.routes cimport routes_close, routes_open
 from zproxy.relay.timer cimport timer_disarm
 
 cdef extern from "<sys/random.h>" nogil:
@@ -56,12 +56,12 @@ cdef int hub_open(Hub* hub) noexcept nogil:
     if getrandom(&hub.random_state, sizeof(uint64_t), 0) != sizeof(uint64_t) or hub.random_state == 0:
         hub.random_state = <uint64_t>clock_ns() | 1
     hub.now_ms = clock_ns() // 1000000
-    return 0 if routes_open(&hub.routes, hub_random(hub)) == 0 else ENOMEM
+    return 0 if names_open(&hub.routes, hub_random(hub)) == 0 else ENOMEM
 
 
 cdef uint64_t hub_close(Hub* hub) noexcept nogil:
     cdef uint64_t leaked = hub.pool.live_blocks + hub.pool.live_slices + hub.connection_count
-    routes_close(&hub.routes)
+    names_close(&hub.routes)
     pool_clear(&hub.pool)
     free(hub.table)
     free(hub.generations)

@@ -8,6 +8,7 @@ from zproxy.counters cimport (
     CLOSED_UNACKNOWLEDGED, PINGS_IN, PINGS_OUT, PONGS_DROPPED, PONGS_IN, REFUSED_LIMIT, REFUSED_MALFORMED,
     REFUSED_MECHANISM, REFUSED_NAME_IN_USE, REFUSED_ROUTING_ID, REFUSED_SOCKET_TYPE, REFUSED_VERSION, counter_add
 )
+from zproxy.names cimport NAME_NONE, names_add, names_find
 from zproxy.relay.connection cimport (
     GREETING, HANDSHAKE, LIST_READ, READY, REASON_FENCED, REASON_HEARTBEAT, REASON_LIMIT, REASON_MALFORMED,
     REASON_MECHANISM, REASON_NAME_IN_USE, REASON_NO_MEMORY, REASON_NONE, REASON_PEER_ERROR, REASON_ROUTING_ID,
@@ -27,7 +28,6 @@ from zproxy.relay.inbox cimport inbox_has_more, inbox_take
 from zproxy.relay.intake cimport intake_holds_up, outbox_budget
 from zproxy.relay.mailbox cimport EVENT_CONNECTED, EVENT_REFUSED
 from zproxy.relay.outbox cimport outbox_room
-from zproxy.relay.routes cimport ROUTE_NONE, routes_add, routes_find
 from zproxy.relay.tcp cimport TCP_AWAITS, TCP_DEAD, Acknowledgement, tcp_judge
 from zproxy.relay.timer cimport Timer, timer_arm_first
 from zproxy.relay.zmtp cimport FRAME_MORE, command_is, short_frame_write
@@ -181,7 +181,7 @@ cdef void routing_id_generate(Hub* hub, Connection* connection) noexcept nogil:
     while True:
         number = <uint32_t>hub_random(hub)
         memcpy(connection.routing_id + 1, &number, sizeof(number))
-        if routes_find(&hub.routes, connection.routing_id, 5) == <uint32_t>ROUTE_NONE:
+        if names_find(&hub.routes, connection.routing_id, 5) == <uint32_t>NAME_NONE:
             return
 
 
@@ -194,7 +194,7 @@ cdef void beat_arm(Hub* hub, Connection* connection) noexcept nogil:
 # The routing id is this connection's, or it needs none; messages may pass.
 cdef Verdict peer_admit(Hub* hub, Connection* connection) noexcept nogil:
     if connection.side == SIDE_FRONTEND and not connection.is_managed:
-        if routes_add(&hub.routes, connection.routing_id, connection.routing_id_bytes, connection.slot) != 0:
+        if names_add(&hub.routes, connection.routing_id, connection.routing_id_bytes, connection.slot) != 0:
             hub_doom(hub, connection, REASON_NO_MEMORY, 0)
             return PEER_IS_OVER
         connection.routing_frame_bytes = <uint32_t>short_frame_write(
@@ -245,8 +245,8 @@ cdef Verdict ready_take(Hub* hub, Connection* connection, const uint8_t* body, s
     if connection.routing_id[0] == 0:
         peering_reject(hub, connection, REASON_ROUTING_ID, 0)
         return PEER_IS_OVER
-    holder = routes_find(&hub.routes, connection.routing_id, connection.routing_id_bytes)
-    if holder == <uint32_t>ROUTE_NONE:
+    holder = names_find(&hub.routes, connection.routing_id, connection.routing_id_bytes)
+    if holder == <uint32_t>NAME_NONE:
         return peer_admit(hub, connection)
     if inbox_has_more(&connection.inbox):
         peering_refuse(hub, connection, REASON_NAME_IN_USE)     # it speaks on without our READY: nowhere to keep that
@@ -300,7 +300,7 @@ cdef bint may_be_silent(const Connection* connection) noexcept nogil:
 
 
 cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil:
-    cdef uint32_t slot = routes_find(&hub.routes, newcomer.routing_id, newcomer.routing_id_bytes)
+    cdef uint32_t slot = names_find(&hub.routes, newcomer.routing_id, newcomer.routing_id_bytes)
     cdef Connection* holder = hub.table[slot]   # there is one: when it goes, peering_inherit empties the queue
     # Still the first in line, until the holder is buried or the newcomer refused.
     timer_arm_first(&hub.timers[<int>TIMER_CHALLENGE], &newcomer.timers[<int>TIMER_CHALLENGE], hub.now_ms)

@@ -1,0 +1,32 @@
+"""Demand: what nodes want: REQUEST, POST, CANCEL, and the end of a request that nobody served in time.
+
+The envelope was read without a fault, and is of the present conversation; the node is known.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from zproxy.broker.peer cimport Peer
+from zproxy.broker.state cimport Broker
+from zproxy.broker.verdict cimport Verdict
+from zproxy.envelope cimport EnvelopeView
+
+# REQUEST or POST: joined, refused, passed to a worker, or kept.
+cdef void demand_take(
+    Broker* broker, Peer* node, EnvelopeView* envelope, uint64_t message_bytes, int64_t now_ms, Verdict* verdict
+) noexcept nogil
+
+# REQUEST or POST that does not belong to this conversation, or comes before HELLO: NEED_HELLO, counted.
+cdef void demand_need_hello(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
+
+cdef void demand_cancel(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
+
+# There was no memory to keep its payload.
+cdef void demand_unkept(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
+
+# Its alarm went off: its deadline is over, or nobody has offered its service for long enough. Does it lead to a verdict?
+cdef bint demand_expire(
+    Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil
+
+# zproxy ends, and so does the request, live or not. Does it lead to a verdict?
+cdef bint demand_abort(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil

@@ -1,0 +1,243 @@
+"""Demand: what nodes want; see demand.pxd for the contract."""
+
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+
+from zproxy.broker.deadline cimport deadline_arm
+from zproxy.broker.dispatch cimport dispatch_address, dispatch_arrival
+from zproxy.broker.index cimport INDEX_NONE, index_find
+from zproxy.broker.ledger cimport (
+    ledger_abandon, ledger_accept, ledger_free, ledger_settle, ledger_unwait, ledger_wait
+)
+from zproxy.broker.peer cimport Peer
+from zproxy.broker.request cimport REQUEST_ENDING, REQUEST_LEASED, REQUEST_WAITING, Request
+from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_number, sentence_words
+from zproxy.broker.service cimport (
+    Service, service_find, service_has_worker, service_is_guarded, service_obtain, service_settle, service_was_offered
+)
+from zproxy.broker.speech cimport say_error, say_malformed, say_outcome
+from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_KEEP, VERDICT_PASS
+from zproxy.counters cimport (
+    MANAGED_CANCELLED, MANAGED_DROPPED_CANCELS, MANAGED_EXPIRED, MANAGED_EXPIRED_NO_WORKER,
+    MANAGED_EXPIRED_UNKNOWN_SERVICE, MANAGED_FAILED, MANAGED_JOINED, MANAGED_REFUSED_BUSY, MANAGED_REFUSED_DRAINING,
+    MANAGED_REFUSED_NEED_HELLO, MANAGED_REFUSED_NOT_SHARED, MANAGED_REFUSED_OUTCOME_UNKNOWN, counter_add
+)
+from zproxy.envelope cimport (
+    BUSY, CANCELLED, DRAINING, NEED_HELLO, NO_WORKER, NOT_IDEMPOTENT, NOT_SHARED, ORDERED, OUTCOME_UNKNOWN, POST,
+    RESENT, SHARED, TIMEOUT, UNKNOWN_SERVICE, Code, EnvelopeView
+)
+
+
+cdef void refuse(
+    Broker* broker, Peer* node, Code code, int counter, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    counter_add(broker.counters, counter, 1)
+    say_error(broker, node, code, envelope.head.incarnation, envelope.head.sequence, envelope, verdict)
+
+
+cdef void demand_need_hello(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    sentence_begin(&broker.sentence, b"this was not said in the present conversation: say HELLO, then send it again")
+    refuse(broker, node, NEED_HELLO, MANAGED_REFUSED_NEED_HELLO, envelope, verdict)
+
+
+cdef void say_busy(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    sentence_begin(&broker.sentence, b"zproxy has no memory for another request; try again later")
+    refuse(broker, node, BUSY, MANAGED_REFUSED_BUSY, envelope, verdict)
+    envelope.head.remaining_ms = broker.limits.retry_after_ms
+
+
+# ---- arrival ----
+
+
+# A duplicate of what is open: one outcome, by the nearer deadline.
+cdef void demand_join(Broker* broker, uint32_t slot, const EnvelopeView* envelope, int64_t now_ms) noexcept nogil:
+    cdef Request* request = &broker.requests.table[slot]
+    cdef int64_t deadline_ms = now_ms + envelope.head.remaining_ms
+    counter_add(broker.counters, MANAGED_JOINED, 1)
+    if request.state == <int>REQUEST_ENDING or deadline_ms >= request.deadline_ms:
+        return
+    request.deadline_ms = deadline_ms
+    if broker.deadlines.alarms[slot].due_ms > deadline_ms:
+        deadline_arm(&broker.deadlines, slot, deadline_ms, now_ms)
+
+
+# Sent before, to somebody zproxy does not remember: may it have run, and not run twice?
+cdef bint is_outcome_unknown(const Broker* broker, const EnvelopeView* envelope) noexcept nogil:
+    cdef const Service* service
+    if not envelope.head.flags & <int>RESENT:
+        return False
+    if envelope.head.flags & <int>NOT_IDEMPOTENT:
+        return True
+    service = service_find(&broker.services, envelope.service, envelope.head.service_bytes)
+    if service == NULL:
+        return broker.services.any.is_guarded
+    return service_is_guarded(&broker.services, service)
+
+
+# Says why a new request is not accepted; or False: it may be.
+cdef bint demand_refuse(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    if envelope.head.flags & <int>ORDERED:
+        say_malformed(broker, node, b"this version of zproxy does not order requests", envelope, verdict)
+        return True
+    if envelope.head.flags & <int>SHARED:
+        sentence_begin(&broker.sentence, b"this version of zproxy shares no memory: send it with frames")
+        refuse(broker, node, NOT_SHARED, MANAGED_REFUSED_NOT_SHARED, envelope, verdict)
+        return True
+    if is_outcome_unknown(broker, envelope):
+        sentence_begin(&broker.sentence, b"it may have run before, and may not run twice: ask service ")
+        sentence_name(&broker.sentence, envelope.service, envelope.head.service_bytes)
+        sentence_words(&broker.sentence, b" what became of it")
+        refuse(broker, node, OUTCOME_UNKNOWN, MANAGED_REFUSED_OUTCOME_UNKNOWN, envelope, verdict)
+        return True
+    if broker.is_draining:
+        sentence_begin(&broker.sentence, b"zproxy stops and takes nothing new; connect elsewhere, or later")
+        refuse(broker, node, DRAINING, MANAGED_REFUSED_DRAINING, envelope, verdict)
+        return True
+    return False
+
+
+# To the worker that takes it, or into the queue.
+cdef void demand_route(
+    Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    cdef Peer* worker = dispatch_arrival(broker, slot)
+    if worker == NULL:
+        ledger_wait(broker, slot)
+        verdict.kind = VERDICT_KEEP
+        verdict.request = slot
+        return
+    dispatch_address(broker, slot, now_ms, envelope)
+    verdict.kind = VERDICT_PASS
+    verdict.peer = worker.slot
+
+
+cdef void demand_take(
+    Broker* broker, Peer* node, EnvelopeView* envelope, uint64_t message_bytes, int64_t now_ms, Verdict* verdict
+) noexcept nogil:
+    cdef uint32_t slot = index_find(&broker.open, node.number, envelope.head.sequence)
+    cdef Service* service
+    if slot != <uint32_t>INDEX_NONE:
+        demand_join(broker, slot, envelope, now_ms)
+        return
+    if demand_refuse(broker, node, envelope, verdict):
+        return
+    service = service_obtain(&broker.services, envelope.service, envelope.head.service_bytes)
+    if service == NULL:
+        say_busy(broker, node, envelope, verdict)
+        return
+    slot = ledger_accept(broker, node, service, &envelope.head, message_bytes, now_ms)
+    if slot == <uint32_t>REQUEST_NONE:
+        service_settle(&broker.services, service)
+        say_busy(broker, node, envelope, verdict)
+        return
+    demand_route(broker, slot, now_ms, envelope, verdict)
+
+
+cdef void demand_unkept(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    ledger_unwait(broker, slot)
+    ledger_settle(broker, slot, MANAGED_FAILED)
+    sentence_begin(&broker.sentence, b"zproxy has no memory to keep another request; try again later")
+    say_outcome(broker, &broker.requests.table[slot], BUSY, envelope, verdict)
+    envelope.head.remaining_ms = broker.limits.retry_after_ms
+    ledger_free(broker, slot)
+
+
+# ---- the end, but by an answer ----
+
+
+# Settled as `counter` while it waited: its node, if there is one, is told `code`, and its payload is needed no more.
+cdef void waiting_over(
+    Broker* broker, uint32_t slot, uint16_t code, int counter, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    cdef Request* request = &broker.requests.table[slot]
+    verdict.spent = slot
+    if request.is_listed:
+        say_outcome(broker, request, code, envelope, verdict)
+    ledger_unwait(broker, slot)
+    ledger_settle(broker, slot, counter)
+    ledger_free(broker, slot)
+
+
+# Settled as `counter` while a worker had it, and keeps the place. The node of a post hears no more of it, but where it
+# is asked for (`is_asked`).
+cdef bint lease_over(
+    Broker* broker, uint32_t slot, uint16_t code, int counter, bint is_asked, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    cdef Request* request = &broker.requests.table[slot]
+    cdef bint is_told = is_asked or request.kind != <int>POST
+    if is_told:
+        say_outcome(broker, request, code, envelope, verdict)
+    ledger_settle(broker, slot, counter)
+    ledger_abandon(broker, slot)
+    return is_told
+
+
+cdef void demand_cancel(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    cdef uint32_t slot = index_find(&broker.open, node.number, envelope.head.sequence)
+    cdef Request* request
+    if slot == <uint32_t>INDEX_NONE or broker.requests.table[slot].state == <int>REQUEST_ENDING:
+        counter_add(broker.counters, MANAGED_DROPPED_CANCELS, 1)
+        return
+    request = &broker.requests.table[slot]
+    sentence_begin(&broker.sentence, b"cancelled, as its node has asked")
+    if request.state == <int>REQUEST_WAITING:
+        waiting_over(broker, slot, CANCELLED, MANAGED_CANCELLED, envelope, verdict)
+    else:
+        lease_over(broker, slot, CANCELLED, MANAGED_CANCELLED, True, envelope, verdict)
+
+
+# Why nobody has taken it, composed as the sentence.
+cdef Code waiting_fault(Broker* broker, const Request* request, int64_t now_ms) noexcept nogil:
+    cdef const Service* service = request.service
+    cdef Code code = TIMEOUT
+    if service_has_worker(&broker.services, service):
+        sentence_begin(&broker.sentence, b"all workers were busy or paused that offer service ")
+    elif service_was_offered(&broker.services, service):
+        code = NO_WORKER
+        counter_add(broker.counters, MANAGED_EXPIRED_NO_WORKER, 1)
+        sentence_begin(&broker.sentence, b"no worker is there any more that offers service ")
+    else:
+        code = UNKNOWN_SERVICE
+        counter_add(broker.counters, MANAGED_EXPIRED_UNKNOWN_SERVICE, 1)
+        sentence_begin(&broker.sentence, b"no worker has ever offered service ")
+    sentence_name(&broker.sentence, service.name, service.name_bytes)
+    sentence_words(&broker.sentence, b"; the request has waited ")
+    sentence_number(&broker.sentence, <uint64_t>max(now_ms - request.came_ms, <int64_t>0))
+    sentence_words(&broker.sentence, b" ms: start a worker for it" if code != TIMEOUT else b" ms: start more of them")
+    sentence_words(&broker.sentence, b", or give it more time" if code != UNKNOWN_SERVICE else b", or check the name")
+    return code
+
+
+cdef void lease_fault(Broker* broker, const Request* request) noexcept nogil:
+    sentence_begin(&broker.sentence, b"worker ")
+    sentence_name(&broker.sentence, request.worker.name, request.worker.name_bytes)
+    sentence_words(&broker.sentence, b" had it, for service ")
+    sentence_name(&broker.sentence, request.service.name, request.service.name_bytes)
+    sentence_words(&broker.sentence, b", and did not answer within ")
+    sentence_number(&broker.sentence, <uint64_t>max(request.deadline_ms - request.came_ms, <int64_t>0))
+    sentence_words(&broker.sentence, b" ms: give it more time, or look what the worker does")
+
+
+cdef bint demand_expire(
+    Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    cdef Request* request = &broker.requests.table[slot]
+    cdef bint is_early = now_ms < request.deadline_ms
+    if is_early and (request.state == <int>REQUEST_LEASED or service_has_worker(&broker.services, request.service)):
+        deadline_arm(&broker.deadlines, slot, request.deadline_ms, now_ms)
+        return False
+    if request.state == <int>REQUEST_WAITING:
+        waiting_over(broker, slot, waiting_fault(broker, request, now_ms), MANAGED_EXPIRED, envelope, verdict)
+        return True
+    lease_fault(broker, request)
+    return lease_over(broker, slot, TIMEOUT, MANAGED_EXPIRED, False, envelope, verdict)
+
+
+cdef bint demand_abort(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    cdef Request* request = &broker.requests.table[slot]
+    sentence_begin(&broker.sentence, b"zproxy has stopped before there was an answer; connect elsewhere, or later")
+    if request.state == <int>REQUEST_WAITING:
+        waiting_over(broker, slot, DRAINING, MANAGED_FAILED, envelope, verdict)
+        return True
+    if request.state == <int>REQUEST_LEASED:
+        return lease_over(broker, slot, DRAINING, MANAGED_FAILED, False, envelope, verdict)
+    return False

@@ -1,0 +1,30 @@
+"""Dispatch: to whom a request goes, and what waits.
+
+Rule 1. Whoever could take something that waits stands in `broker.able`. So a request that finds nobody waits, and
+        nobody has to look for it: workers are entered when they become able, and leave the row when they find nothing.
+Rule 2. Nobody overtakes: what arrives goes out at once only where nothing waits for its service.
+"""
+
+from libc.stdint cimport int64_t, uint32_t
+
+from zproxy.broker.peer cimport Peer
+from zproxy.broker.state cimport Broker
+from zproxy.envelope cimport EnvelopeView
+
+# The worker that takes a request which has just come for the service; NULL: it has to wait.
+cdef Peer* dispatch_arrival(Broker* broker, uint32_t slot) noexcept nogil
+
+# Leases the next that waits to the worker it goes to; REQUEST_NONE: nothing of what waits can go.
+cdef uint32_t dispatch_next(Broker* broker) noexcept nogil
+
+# The envelope of a request's own message becomes its worker's.
+cdef void dispatch_address(Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope) noexcept nogil
+
+# A worker may be able to take (again): a place is free, its credit, its offers or its outbox have changed.
+cdef void worker_changed(Broker* broker, Peer* worker) noexcept nogil
+
+# A place of the worker's is free: the same, and one that leaves and holds nothing more is told GOODBYE.
+cdef void worker_freed(Broker* broker, Peer* worker) noexcept nogil
+
+# Services may have lost the last that named them: whoever offers `*` takes for them now.
+cdef void offers_changed(Broker* broker) noexcept nogil

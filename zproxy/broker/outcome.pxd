@@ -1,0 +1,21 @@
+"""Outcome: what workers say about their leases: REPLY, ERROR, PROGRESS; and outcomes that did not reach their node.
+
+Rule. A lease counts on the connection, and in the conversation, it was given in, with the incarnation and sequence it
+was given for; everything else is late: dropped and counted, whatever it says.
+"""
+
+from libc.stdint cimport int64_t
+
+from zproxy.broker.peer cimport Peer
+from zproxy.broker.state cimport Broker
+from zproxy.broker.verdict cimport Verdict
+from zproxy.envelope cimport EnvelopeView
+
+# REPLY or ERROR: the place is free again; passed to the node where the lease is live.
+cdef void outcome_take(Broker* broker, Peer* worker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
+
+# PROGRESS: passed where the node wants it.
+cdef void outcome_progress(Broker* broker, Peer* worker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
+
+# What was passed right before found no room at its node.
+cdef void outcome_undelivered(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil

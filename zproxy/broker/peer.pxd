@@ -1,0 +1,131 @@
+"""Peer: a node or a worker, from its WELCOME on.
+
+A peer is seated at the slot of its connection. It outlives the connection while requests still know it: what waits or
+is to be told names it. Peers are never moved, so requests and services point to them; the gone ones are used again.
+
+    joined ─► known (HELLO, READY) ─► leaving (GOODBYE) ─┐
+      │          └► replaced: another connection has its  ├─► gone ─► free, once no request knows it
+      └───────────── name, this one is to be closed ─────┘
+
+Rule 1. A name belongs to one seated peer of its role, who is in the table under it exactly while `is_named`.
+Rule 2. What a worker may hold is decided in one place (peer_judge) whenever something about it changes.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from zproxy.broker.verdict cimport ROLE_COUNT, Role
+from zproxy.names cimport Names
+
+cdef enum:
+    PEER_NAME_BYTES = 64
+
+cdef enum RowKind:              # rows a peer may stand in, one link for each
+    ROW_ABLE                    # workers that may find something waiting
+    ROW_GOODBYE                 # those to whom GOODBYE is to be said
+    ROW_COUNT
+
+cdef struct Peer
+
+cdef struct PeerLink:
+    Peer* before
+    Peer* after
+    bint is_linked
+
+cdef struct PeerQueue:
+    Peer* first
+    Peer* last
+
+cdef struct Queue:              # of requests, by slot; request.pxd has what walks it
+    uint32_t first              # REQUEST_NONE = empty
+    uint32_t last
+    uint32_t count
+
+cdef struct Offering:           # a service that a worker offers
+    uint32_t service            # its number
+    uint32_t place              # of the worker among those who offer it
+    bint is_guarded             # not idempotent
+
+cdef struct Peer:
+    uint32_t slot               # of its connection; PEER_NONE = gone
+    uint32_t number             # its own as long as anybody knows it: owner in an Index
+    uint32_t conversation       # never 0
+    Role role
+    bint is_named
+    bint is_known               # HELLO or READY was accepted
+    bint is_leaving             # said GOODBYE
+    bint is_replaced
+    bint is_usable              # its outbox has room, and it lives
+    uint8_t name_bytes
+    uint8_t[PEER_NAME_BYTES] name
+    uint64_t incarnation
+    uint32_t references         # requests that know it
+    uint64_t settled            # requests that came to an end with it
+    Queue requests              # of a node: open ones and posts; of a worker: its leases, live or not
+
+    bint has_step               # what it told last
+    bint has_progress
+    float progress
+    uint64_t step
+    int64_t told_ms
+
+    uint32_t credit             # of a worker, as are all below
+    uint32_t may_hold           # requests that may be with it; 0: unknown, leaving, unusable or paused
+    Offering* offerings         # owned
+    uint32_t offering_count
+    uint32_t offering_capacity
+    uint32_t turn               # which offering is served next
+
+    PeerLink[ROW_COUNT] links
+    Peer* next_free
+
+cdef struct Peers:              # owns all peers and the seats; see peers_open
+    Peer** seats                # by slot; NULL = nobody
+    uint32_t capacity
+    Peer* free
+    uint32_t made               # so many there are, seated, gone and free
+    uint32_t live               # of them seated, or known by a request
+    Names[ROLE_COUNT] names     # name → slot
+    uint64_t random_state
+
+# Empty, from zeroed. 0, or -1: no memory.
+cdef int peers_open(Peers* peers, uint64_t seed) noexcept nogil
+cdef void peers_close(Peers* peers) noexcept nogil
+
+# A connection stands: its peer, unknown yet, in a new conversation. NULL: no memory.
+cdef Peer* peer_seat(Peers* peers, uint32_t slot, Role role) noexcept nogil
+
+# The connection is gone. The peer is free at once, or when the last request forgets it.
+cdef void peer_unseat(Peers* peers, Peer* peer) noexcept nogil
+
+# A request forgets it.
+cdef void peer_release(Peers* peers, Peer* peer) noexcept nogil
+
+# Who has the name; NULL: nobody.
+cdef Peer* peer_named(const Peers* peers, Role role, const uint8_t* name, uint8_t name_bytes) noexcept nogil
+
+# The name, which nobody has, becomes the peer's. 0, or -1: no memory.
+cdef int peer_name(Peers* peers, Peer* peer, const uint8_t* name, uint8_t name_bytes) noexcept nogil
+
+# Its name is anybody's again. No-op for one who has none.
+cdef void peer_unname(Peers* peers, Peer* peer) noexcept nogil
+
+# `heir`, unknown yet, is the same peer come back: `peer` takes its seat and conversation, name and requests stay with
+# it, and `heir` is left behind, replaced, on the elder's seat.
+cdef void peer_move(Peers* peers, Peer* peer, Peer* heir) noexcept nogil
+
+# Joins the row's end; no-op for one who stands in it. / Leaves it; no-op for one who does not.
+cdef void row_enter(PeerQueue* row, Peer* peer, RowKind kind) noexcept nogil
+cdef void row_leave(PeerQueue* row, Peer* peer, RowKind kind) noexcept nogil
+
+
+cdef inline Peer* peer_at(const Peers* peers, uint32_t slot) noexcept nogil:
+    return peers.seats[slot] if slot < peers.capacity else NULL
+
+
+# What it may hold follows from all the rest.
+cdef inline void peer_judge(Peer* peer) noexcept nogil:
+    peer.may_hold = peer.credit if peer.is_known and peer.is_usable and not peer.is_leaving else 0
+
+
+cdef inline bint peer_is_able(const Peer* peer) noexcept nogil:
+    return peer.requests.count < peer.may_hold

@@ -1,0 +1,270 @@
+"""Presence: who is there; see presence.pxd for the contract."""
+
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcmp
+
+from zproxy.broker.dispatch cimport offers_changed, worker_changed, worker_freed
+from zproxy.broker.ledger cimport (
+    errand_drop, ledger_abandon, ledger_end, ledger_free, ledger_settle, ledger_spend, ledger_unlease, ledger_unlist,
+    ledger_unwait
+)
+from zproxy.broker.peer cimport (
+    ROW_ABLE, ROW_GOODBYE, Peer, peer_judge, peer_move, peer_name, peer_named, peer_unname, row_enter, row_leave
+)
+from zproxy.broker.request cimport (
+    LINK_NODE, REQUEST_ABANDONED, REQUEST_ENDING, REQUEST_LEASED, REQUEST_WAITING, Request
+)
+from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_words
+from zproxy.broker.service cimport Service, service_obtain, service_offer, services_withdraw
+from zproxy.broker.speech cimport say, say_error, say_malformed
+from zproxy.broker.verdict cimport CONTENT_ACCEPTED, CONTENT_NONE, REQUEST_NONE, ROLE_NODE, Role
+from zproxy.counters cimport (
+    MANAGED_CANCELLED, MANAGED_FAILED, MANAGED_REFUSED_BUSY, MANAGED_REFUSED_NAME_IN_USE, MANAGED_REPLACED,
+    MANAGED_WORKER_LOST, counter_add
+)
+from zproxy.envelope cimport (
+    ACCEPTED, BUSY, GOODBYE, NAME_IN_USE, OFFER_NOT_IDEMPOTENT, OFFERS_MAX, POST, WORKER_LOST, EnvelopeView, Offer,
+    offer_next
+)
+
+
+# ---- names ----
+
+
+cdef inline bint has_name(const Peer* peer, const EnvelopeView* envelope) noexcept nogil:
+    return (
+        peer.incarnation == envelope.head.incarnation and peer.name_bytes == envelope.head.name_bytes
+        and memcmp(peer.name, envelope.name, peer.name_bytes) == 0
+    )
+
+
+cdef void say_name_in_use(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    counter_add(broker.counters, MANAGED_REFUSED_NAME_IN_USE, 1)
+    sentence_begin(&broker.sentence, b"the name ")
+    sentence_name(&broker.sentence, envelope.name, envelope.head.name_bytes)
+    sentence_words(&broker.sentence, b" belongs to another living ")
+    sentence_words(&broker.sentence, b"node" if peer.role == ROLE_NODE else b"worker")
+    sentence_words(&broker.sentence, b"; choose another name, or end that one and try again")
+    say_error(broker, peer, NAME_IN_USE, 0, 0, envelope, verdict)
+    envelope.head.remaining_ms = broker.limits.retry_after_ms
+
+
+cdef void say_no_room(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    counter_add(broker.counters, MANAGED_REFUSED_BUSY, 1)
+    sentence_begin(&broker.sentence, b"zproxy has no memory for another peer or its services; try again later")
+    say_error(broker, peer, BUSY, 0, 0, envelope, verdict)
+    envelope.head.remaining_ms = broker.limits.retry_after_ms
+
+
+# The holder of the peer's name is the same peer, of an elder connection, which is to be closed. Returns who is seated
+# in the newer one now.
+cdef Peer* presence_replace(Broker* broker, Peer* elder, Peer* peer, Verdict* verdict) noexcept nogil:
+    counter_add(broker.counters, MANAGED_REPLACED, 1)
+    verdict.closing = elder.slot
+    if peer.role == ROLE_NODE:
+        peer_move(&broker.peers, elder, peer)
+        return elder
+    presence_end(broker, elder)
+    elder.is_replaced = True
+    return peer
+
+
+# The name the peer says is its own from now on. Returns the peer, which may be the elder one come back; or NULL: the
+# verdict says why not.
+cdef Peer* presence_name(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    cdef Peer* holder
+    if peer.is_named:
+        if has_name(peer, envelope):
+            return peer
+        say_malformed(broker, peer, b"this connection has another name or incarnation already", envelope, verdict)
+        return NULL
+    holder = peer_named(&broker.peers, peer.role, envelope.name, envelope.head.name_bytes)
+    if holder != NULL:
+        if not has_name(holder, envelope):
+            say_name_in_use(broker, peer, envelope, verdict)
+            return NULL
+        peer = presence_replace(broker, holder, peer, verdict)
+    if not peer.is_named and peer_name(&broker.peers, peer, envelope.name, envelope.head.name_bytes) != 0:
+        say_no_room(broker, peer, envelope, verdict)
+        return NULL
+    peer.incarnation = envelope.head.incarnation
+    return peer
+
+
+cdef void presence_accept(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    peer.is_known = True
+    peer.is_leaving = False
+    row_leave(&broker.goodbyes, peer, ROW_GOODBYE)
+    say(peer, ACCEPTED, CONTENT_ACCEPTED, envelope, verdict)
+    if broker.workers_told or broker.is_draining and peer.role == ROLE_NODE:
+        row_enter(&broker.goodbyes, peer, ROW_GOODBYE)
+
+
+cdef void presence_hello(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    node = presence_name(broker, node, envelope, verdict)
+    if node != NULL:
+        presence_accept(broker, node, envelope, verdict)
+
+
+# ---- workers ----
+
+
+# What is wrong with READY's services, in words, or NULL.
+cdef const char* offers_check(const uint8_t* content, size_t content_bytes) noexcept nogil:
+    cdef Offer offer
+    cdef size_t offset = 0
+    cdef int count = 0
+    cdef int code
+    if content == NULL:
+        if content_bytes == 0:
+            return NULL
+        return b"its services do not lie in one piece"
+    while True:
+        code = offer_next(content, content_bytes, &offset, &offer)
+        if code == 0:
+            return NULL
+        if code < 0:
+            return b"its services are not as they have to be"
+        count += 1
+        if count > OFFERS_MAX:
+            return b"it offers more than 1024 services"
+
+
+# One that a READY names twice counts once, as it is named first.
+cdef int offers_take(Broker* broker, Peer* worker, const uint8_t* content, size_t content_bytes) noexcept nogil:
+    cdef Offer offer
+    cdef size_t offset = 0
+    cdef Service* service
+    cdef bint is_guarded
+    broker.services.stamp += 1
+    while content != NULL and offer_next(content, content_bytes, &offset, &offer) == 1:
+        service = service_obtain(&broker.services, offer.service, offer.service_bytes)
+        if service == NULL:
+            return -1
+        if service.stamp == broker.services.stamp:
+            continue
+        service.stamp = broker.services.stamp
+        is_guarded = (offer.flags & OFFER_NOT_IDEMPOTENT) != 0
+        if service_offer(&broker.services, service, worker, is_guarded) != 0:
+            return -1
+    return 0
+
+
+cdef void presence_ready(
+    Broker* broker, Peer* worker, EnvelopeView* envelope, const uint8_t* content, size_t content_bytes, Verdict* verdict
+) noexcept nogil:
+    cdef const char* fault_words = offers_check(content, content_bytes)
+    cdef uint32_t credit = envelope.head.credit
+    if fault_words != NULL:
+        say_malformed(broker, worker, fault_words, envelope, verdict)
+        return
+    worker = presence_name(broker, worker, envelope, verdict)
+    if worker == NULL:
+        return
+    services_withdraw(&broker.services, worker)
+    if offers_take(broker, worker, content, content_bytes) != 0:
+        services_withdraw(&broker.services, worker)
+        offers_changed(broker)
+        say_no_room(broker, worker, envelope, verdict)
+        return
+    presence_accept(broker, worker, envelope, verdict)
+    worker.credit = credit
+    peer_judge(worker)
+    worker_changed(broker, worker)
+    offers_changed(broker)
+
+
+cdef void presence_credit(Broker* broker, Peer* worker, const EnvelopeView* envelope) noexcept nogil:
+    worker.credit = envelope.head.credit
+    peer_judge(worker)
+    worker_changed(broker, worker)
+
+
+# ---- leaving ----
+
+
+# One of a node's open requests is not wanted any more. `is_gone`: nobody will hear of its posts.
+cdef void request_desert(Broker* broker, uint32_t slot, bint is_gone) noexcept nogil:
+    cdef Request* request = &broker.requests.table[slot]
+    if request.state == <int>REQUEST_ENDING:
+        ledger_settle(broker, slot, request.outcome)
+        ledger_free(broker, slot)
+        return
+    if request.kind == <int>POST:
+        if is_gone:
+            ledger_unlist(broker, slot)
+            if request.state == <int>REQUEST_LEASED:
+                errand_drop(broker, slot)
+        return
+    if request.state == <int>REQUEST_WAITING:
+        ledger_unwait(broker, slot)
+        ledger_settle(broker, slot, MANAGED_CANCELLED)
+        ledger_spend(broker, slot)
+        return
+    ledger_settle(broker, slot, MANAGED_CANCELLED)
+    ledger_abandon(broker, slot)
+
+
+cdef void requests_desert(Broker* broker, Peer* node, bint is_gone) noexcept nogil:
+    cdef uint32_t slot = node.requests.first
+    cdef uint32_t after
+    while slot != <uint32_t>REQUEST_NONE:
+        after = broker.requests.table[slot].links[<int>LINK_NODE].after
+        request_desert(broker, slot, is_gone)
+        slot = after
+
+
+# A lease ends with its worker. A post is not delivered again and its node was told already, or is told now.
+cdef void lease_lose(Broker* broker, uint32_t slot) noexcept nogil:
+    cdef Request* request = &broker.requests.table[slot]
+    ledger_unlease(broker, slot)
+    if request.state == <int>REQUEST_ABANDONED:
+        ledger_free(broker, slot)
+        return
+    counter_add(broker.counters, MANAGED_WORKER_LOST, 1)
+    if request.kind == <int>POST and not request.has_errand:
+        ledger_settle(broker, slot, MANAGED_FAILED)
+        ledger_free(broker, slot)
+        return
+    ledger_end(broker, slot, WORKER_LOST, MANAGED_FAILED)
+
+
+cdef void leases_lose(Broker* broker, Peer* worker) noexcept nogil:
+    while worker.requests.first != <uint32_t>REQUEST_NONE:
+        lease_lose(broker, worker.requests.first)
+
+
+cdef void presence_goodbye(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    peer.is_leaving = True
+    row_leave(&broker.goodbyes, peer, ROW_GOODBYE)
+    if peer.role == ROLE_NODE:
+        requests_desert(broker, peer, False)
+        say(peer, GOODBYE, CONTENT_NONE, envelope, verdict)
+        return
+    peer_judge(peer)
+    services_withdraw(&broker.services, peer)
+    offers_changed(broker)
+    worker_freed(broker, peer)
+
+
+cdef void presence_end(Broker* broker, Peer* peer) noexcept nogil:
+    peer.is_known = False
+    peer_judge(peer)
+    peer_unname(&broker.peers, peer)
+    row_leave(&broker.able, peer, ROW_ABLE)
+    row_leave(&broker.goodbyes, peer, ROW_GOODBYE)
+    if peer.role == ROLE_NODE:
+        requests_desert(broker, peer, True)
+        return
+    services_withdraw(&broker.services, peer)
+    leases_lose(broker, peer)
+    offers_changed(broker)
+
+
+cdef void presence_dismiss(Broker* broker, Role role) noexcept nogil:
+    cdef uint32_t slot
+    cdef Peer* peer
+    for slot in range(broker.peers.capacity):
+        peer = broker.peers.seats[slot]
+        if peer != NULL and peer.role == role and peer.is_known and not peer.is_leaving:
+            row_enter(&broker.goodbyes, peer, ROW_GOODBYE)

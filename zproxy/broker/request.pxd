@@ -1,0 +1,109 @@
+"""Request: what was accepted and is not over everywhere: its states, its lease, the queues it stands in.
+
+Which states follow which: TRANSITIONS in request.pyx, drawn in docs/architecture.md. WAITING and LEASED are live. An
+ENDING one is, too: its outcome is decided, but not told yet. An ABANDONED one has had its outcome, or needs none, and
+keeps its worker's place until the worker answers or goes. A SPENT one is over but for the payload that the caller keeps.
+
+A request stands in up to three queues, each with a link of its own: where its turn comes (a lane while it waits, errands
+when the broker has something to say about it), its node's, its worker's. The table may move when it grows, so queues are
+of slots.
+
+Rule. `lease` is slot and generation; the generation grows with every grant, so no lease is ever given twice (within 2³²
+grants of one slot).
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from zproxy.broker.peer cimport Peer, Queue
+from zproxy.broker.service cimport Service
+
+cdef enum RequestState:
+    REQUEST_FREE
+    REQUEST_WAITING             # in a lane of its service; the caller keeps its payload
+    REQUEST_LEASED              # with a worker
+    REQUEST_ENDING              # its worker is gone or has answered, and the node is still to be told
+    REQUEST_ABANDONED           # over for its node; its worker still has it
+    REQUEST_SPENT               # over; the caller is still to drop its payload
+    REQUEST_STATE_COUNT
+
+cdef enum LinkKind:
+    LINK_TURN                   # in a lane, or in the errands
+    LINK_NODE                   # in its node's
+    LINK_WORKER                 # in its worker's
+    LINK_COUNT
+
+cdef struct Link:
+    uint32_t before             # REQUEST_NONE = first
+    uint32_t after
+
+cdef struct Request:
+    uint64_t sequence
+    int64_t deadline_ms         # monotonic
+    int64_t came_ms
+    uint64_t message_bytes
+    Peer* node                  # seated or gone
+    Peer* worker                # since it was leased; else NULL
+    Service* service
+    Link[LINK_COUNT] links
+    uint32_t generation         # of the present lease
+    uint32_t lane               # while it waits
+    uint32_t next_free
+    uint16_t attempt            # deliveries made
+    uint16_t code               # ENDING: what the node is told; 0: ACCEPTED
+    uint16_t outcome            # ENDING: the counter it ends in
+    uint8_t state
+    uint8_t kind                # REQUEST or POST
+    uint8_t priority
+    bint wants_progress
+    bint wants_accepted
+    bint is_guarded             # may not run twice
+    bint is_listed              # in its node's queue and the index
+    bint has_errand
+
+cdef struct Requests:           # owns `table`; see requests_open
+    Request* table              # by slot
+    uint32_t capacity
+    uint32_t free               # REQUEST_NONE = none left
+    uint32_t used               # of the slots, those that are not free
+
+# Empty, from zeroed.
+cdef void requests_open(Requests* requests) noexcept nogil
+cdef void requests_close(Requests* requests) noexcept nogil
+
+# Room for one more. 0, or -1: no memory. The table may have moved.
+cdef int requests_reserve(Requests* requests) noexcept nogil
+
+# A free slot, zeroed but for its generation; there is one after requests_reserve. / Free again.
+cdef uint32_t request_take(Requests* requests) noexcept nogil
+cdef void request_give(Requests* requests, uint32_t slot) noexcept nogil
+
+# The only way from one state to another; aborts on a step that is not in the table.
+cdef void request_enter(Request* request, RequestState state) noexcept nogil
+
+# To the end of a queue in which it does not stand. / Out of the one in which it stands.
+cdef void queue_append(Requests* requests, Queue* queue, LinkKind kind, uint32_t slot) noexcept nogil
+cdef void queue_remove(Requests* requests, Queue* queue, LinkKind kind, uint32_t slot) noexcept nogil
+
+
+cdef inline uint64_t lease_of(const Request* request, uint32_t slot) noexcept nogil:
+    return <uint64_t>request.generation << 32 | slot
+
+
+cdef inline bint request_has_worker(const Request* request) noexcept nogil:
+    return request.state == <int>REQUEST_LEASED or request.state == <int>REQUEST_ABANDONED
+
+
+# The slot of what `worker` holds under `lease`, live or abandoned; REQUEST_NONE: nothing.
+cdef inline uint32_t lease_find(
+    const Requests* requests, const Peer* worker, uint64_t lease, uint64_t incarnation, uint64_t sequence
+) noexcept nogil:
+    cdef uint32_t slot = <uint32_t>lease
+    cdef const Request* request
+    if slot >= requests.capacity:
+        return 0xFFFFFFFF
+    request = &requests.table[slot]
+    if request.generation != <uint32_t>(lease >> 32) or not request_has_worker(request) or request.worker != worker:
+        return 0xFFFFFFFF
+    if request.sequence != sequence or request.node.incarnation != incarnation:
+        return 0xFFFFFFFF
+    return slot

@@ -1,0 +1,3 @@
+STATES: tuple[str, ...]
+
+def legal_transitions() -> dict[str, list[str]]: ...

@@ -1,0 +1,45 @@
+"""State: all the broker knows, in one struct that its rooms work on.
+
+    presence   who is there            ┐            ledger    a request's steps, booked everywhere at once
+    demand     what nodes want         ├─ call ─►   dispatch  whose turn it is, and to whom it goes
+    outcome    what workers answer     ┘            speech    what the broker says itself
+    broker     the events, and what is to be done without one
+
+Rooms below `broker` get the struct, and never call up. Fields are written by the room named beside them.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from zproxy.broker.deadline cimport Deadlines
+from zproxy.broker.index cimport Index
+from zproxy.broker.peer cimport PeerQueue, Peers, Queue
+from zproxy.broker.request cimport Requests
+from zproxy.broker.sentence cimport Sentence
+from zproxy.broker.service cimport Services
+from zproxy.broker.verdict cimport Limits
+from zproxy.broker.waiting cimport Waiting
+from zproxy.counters cimport Counters
+
+cdef struct Passed:             # the outcome that was passed to a node last, should it not reach its outbox (outcome)
+    int counter                 # in which it was counted
+    bint is_guarded             # may its request not run twice?
+
+cdef struct Broker:             # owned by the fast path; see broker_open
+    Counters* counters          # the hub's
+    Limits limits
+    Peers peers                 # presence
+    Services services           # presence; demand adds those it is asked for
+    Requests requests           # ledger
+    Index open                  # ledger: (node, sequence) → request
+    Deadlines deadlines         # ledger, by request
+    Waiting waiting             # ledger
+    uint64_t live               # ledger: accepted, without an outcome
+    Queue errands               # ledger: requests about which something is to be said
+    PeerQueue able              # dispatch: rule 1 there
+    PeerQueue goodbyes          # to whom GOODBYE is to be said
+    Sentence sentence           # speech
+    Passed passed
+    bint is_draining
+    bint workers_told           # GOODBYE, after the last request that waited
+    bint is_aborting
+    uint32_t abort_slot         # requests below it have ended

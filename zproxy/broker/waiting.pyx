@@ -1,0 +1,148 @@
+"""Waiting: requests that nobody can take yet; see waiting.pxd for the contract."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+
+from zproxy.broker.index cimport INDEX_NONE, index_add, index_close, index_find, index_open, index_remove, index_reserve
+from zproxy.broker.request cimport LINK_TURN, Request, queue_append, queue_remove
+from zproxy.broker.service cimport PRIORITIES, service_sort
+from zproxy.broker.verdict cimport REQUEST_NONE
+
+cdef enum:
+    CAPACITY_FIRST = 64
+
+
+cdef int waiting_open(Waiting* waiting, uint64_t seed) noexcept nogil:
+    waiting.free = REQUEST_NONE
+    return index_open(&waiting.index, seed)
+
+
+cdef void waiting_close(Waiting* waiting) noexcept nogil:
+    index_close(&waiting.index)
+    free(waiting.lanes)
+    waiting.lanes = NULL
+
+
+# ---- lanes ----
+
+
+cdef int waiting_reserve(Waiting* waiting) noexcept nogil:
+    cdef uint32_t capacity
+    cdef uint32_t number
+    cdef Lane* grown
+    if index_reserve(&waiting.index) != 0:
+        return -1
+    if waiting.free != <uint32_t>REQUEST_NONE:
+        return 0
+    capacity = max(waiting.capacity * 2, <uint32_t>CAPACITY_FIRST)
+    grown = <Lane*>realloc(waiting.lanes, capacity * sizeof(Lane))
+    if grown == NULL:
+        return -1
+    for number in range(waiting.capacity, capacity):
+        grown[number].after = number + 1
+    grown[capacity - 1].after = REQUEST_NONE
+    waiting.free = waiting.capacity
+    waiting.lanes = grown
+    waiting.capacity = capacity
+    return 0
+
+
+# Last of the round.
+cdef void ring_enter(Waiting* waiting, uint32_t* turn, uint32_t number) noexcept nogil:
+    cdef Lane* lane = &waiting.lanes[number]
+    if turn[0] == <uint32_t>REQUEST_NONE:
+        lane.before = lane.after = turn[0] = number
+        return
+    lane.after = turn[0]
+    lane.before = waiting.lanes[turn[0]].before
+    waiting.lanes[lane.before].after = number
+    waiting.lanes[lane.after].before = number
+
+
+cdef void ring_leave(Waiting* waiting, uint32_t* turn, uint32_t number) noexcept nogil:
+    cdef Lane* lane = &waiting.lanes[number]
+    if turn[0] == number:
+        turn[0] = lane.after if lane.after != number else <uint32_t>REQUEST_NONE
+    waiting.lanes[lane.before].after = lane.after
+    waiting.lanes[lane.after].before = lane.before
+
+
+# The lane of the request's node, service and priority; made where there is none.
+cdef uint32_t lane_obtain(Waiting* waiting, const Request* request) noexcept nogil:
+    cdef uint64_t key = <uint64_t>request.service.number << 8 | request.priority
+    cdef uint32_t number = index_find(&waiting.index, request.node.number, key)
+    cdef Lane* lane
+    if number != <uint32_t>INDEX_NONE:
+        return number
+    number = waiting.free
+    index_add(&waiting.index, request.node.number, key, number)
+    lane = &waiting.lanes[number]
+    waiting.free = lane.after
+    lane.requests.first = lane.requests.last = REQUEST_NONE
+    lane.requests.count = 0
+    lane.owner = request.node.number
+    lane.key = key
+    ring_enter(waiting, &request.service.lanes[request.priority], number)
+    return number
+
+
+cdef void lane_give(Waiting* waiting, const Request* request) noexcept nogil:
+    cdef Lane* lane = &waiting.lanes[request.lane]
+    ring_leave(waiting, &request.service.lanes[request.priority], request.lane)
+    index_remove(&waiting.index, lane.owner, lane.key)
+    lane.after = waiting.free
+    waiting.free = request.lane
+
+
+# ---- requests ----
+
+
+cdef void waiting_push(Waiting* waiting, Requests* requests, Services* services, uint32_t slot) noexcept nogil:
+    cdef Request* request = &requests.table[slot]
+    request.lane = lane_obtain(waiting, request)
+    queue_append(requests, &waiting.lanes[request.lane].requests, LINK_TURN, slot)
+    request.service.waiting += 1
+    request.service.waiting_bytes += request.message_bytes
+    waiting.count += 1
+    waiting.bytes += request.message_bytes
+    service_sort(services, request.service)
+
+
+cdef uint32_t waiting_next(Waiting* waiting, Service* service) noexcept nogil:
+    cdef int priority = 0
+    cdef Lane* lane
+    while service.lanes[priority] == <uint32_t>REQUEST_NONE:
+        priority += 1
+    lane = &waiting.lanes[service.lanes[priority]]
+    service.lanes[priority] = lane.after
+    return lane.requests.first
+
+
+cdef void waiting_remove(Waiting* waiting, Requests* requests, Services* services, uint32_t slot) noexcept nogil:
+    cdef Request* request = &requests.table[slot]
+    cdef Lane* lane = &waiting.lanes[request.lane]
+    queue_remove(requests, &lane.requests, LINK_TURN, slot)
+    if lane.requests.count == 0:
+        lane_give(waiting, request)
+    request.service.waiting -= 1
+    request.service.waiting_bytes -= request.message_bytes
+    waiting.count -= 1
+    waiting.bytes -= request.message_bytes
+    service_sort(services, request.service)
+
+
+cdef int64_t waiting_oldest_ms(const Waiting* waiting, const Requests* requests, const Service* service) noexcept nogil:
+    cdef int64_t oldest_ms = 0
+    cdef int64_t came_ms
+    cdef int priority
+    cdef uint32_t number
+    for priority in range(PRIORITIES):
+        number = service.lanes[priority]
+        while number != <uint32_t>REQUEST_NONE:
+            came_ms = requests.table[waiting.lanes[number].requests.first].came_ms
+            if oldest_ms == 0 or came_ms < oldest_ms:
+                oldest_ms = came_ms
+            number = waiting.lanes[number].after
+            if number == service.lanes[priority]:
+                break
+    return oldest_ms
