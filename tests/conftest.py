@@ -19,7 +19,9 @@ from hypothesis import settings
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from support.managed import ManagedPeer, managed_peers  # noqa: E402  (the path comes first)
+from support.fake_backend import FakeBackend  # noqa: E402  (the path comes first)
+from support.managed import ManagedPeer, managed_peers  # noqa: E402
+from support.masters import Hosted  # noqa: E402
 from support.peers import Peers  # noqa: E402
 from support.proxies import HostedProxy, Lane, ProxyProcess, Spares  # noqa: E402
 from support.tcp_fault import FaultProxy  # noqa: E402
@@ -27,7 +29,7 @@ from support.zmtp_peer import ZmtpPeer  # noqa: E402
 
 TEST_SECONDS = 30
 SOAK_SECONDS = 600
-WITH_PROCESSES = ("e2e", "faults", "cli")
+WITH_PROCESSES = ("e2e", "faults", "cli", "sdk")
 
 # The suite tries the same examples every time; `make fuzz` looks for new ones, for minutes.
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=200)
@@ -169,3 +171,18 @@ def faulty() -> Iterator[Callable[[str], FaultProxy]]:
     yield start
     for fault in started:
         fault.close()
+
+
+@pytest.fixture
+def backend() -> Iterator[FakeBackend]:
+    """A proxy's backend that a test plays by hand."""
+    with FakeBackend() as opened:
+        yield opened
+
+
+@pytest.fixture
+def hosted_master(backend: FakeBackend) -> Iterator[Hosted]:
+    """Makes masters at that backend, ended with the test."""
+    masters = Hosted(backend)
+    yield masters
+    masters.close()

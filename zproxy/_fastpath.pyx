@@ -21,8 +21,8 @@ from zproxy.counters cimport (
     REQUESTS_OUT_BYTES, REQUESTS_REROUTED, REQUESTS_UNDELIVERED, counter_add
 )
 from zproxy.envelope cimport (
-    ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_SHORT, FAULT_WORDS, HEAD_BYTES, READY as KIND_READY, EnvelopeFault, EnvelopeView,
-    envelope_bytes, envelope_read, envelope_write
+    ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_SHORT, FAULT_WORDS, HEAD_BYTES, READY as KIND_READY,
+    EnvelopeFault, EnvelopeView, envelope_bytes, envelope_read, envelope_write
 )
 from zproxy.relay.address cimport ADDRESS_TEXT_BYTES
 from zproxy.names cimport NAME_NONE, names_find

@@ -62,6 +62,8 @@ LOSSES = {
     "replies_lost": "replies in the outbox of clients that closed, not wholly written",
     "requests_undelivered": "requests nobody had taken at the end",
     "truncated_messages": "messages cut off by the end of their connection; nothing of them was relayed",
+    "managed_worker_lost": "managed requests whose worker went away with them: see its log",
+    "managed_undelivered": "outcomes for nodes that do not read, or had gone",
     "events_lost": "log lines: more happened than could be logged",
 }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import resource
+import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -66,3 +68,52 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+class Stop:
+    """The wish that something ends, from any thread or a signal, as something to wait for together with sockets."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self.signals = 0  # how many have asked
+        self.arrival, self._wakeup = socket.socketpair()
+        self.arrival.setblocking(False)
+        self._wakeup.setblocking(False)
+        self._arrivals = select.poll()
+        self._arrivals.register(self.arrival, select.POLLIN)
+
+    def ask(self) -> None:
+        """Takes no lock: signal handlers may call it, whatever they interrupt."""
+        self.is_asked = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Ends a `sleep`, this one or the next."""
+        with suppress(BlockingIOError, OSError):  # full: it is awake already; closed: nobody sleeps any more
+            self._wakeup.send(b"\0")
+
+    def sleep(self, seconds: float | None) -> None:
+        """Until somebody asks or wakes, or the time is over; None: without end."""
+        if self._arrivals.poll(None if seconds is None else max(0.0, seconds * 1000)):
+            with suppress(BlockingIOError):
+                self.arrival.recv(4096)
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask; afterwards they do what they did before. Main thread only."""
+        descriptor = signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        handlers = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(descriptor)
+
+    def close(self) -> None:
+        self.arrival.close()
+        self._wakeup.close()
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.signals += 1
+        self.ask()

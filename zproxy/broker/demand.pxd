@@ -23,10 +23,10 @@ cdef void demand_cancel(Broker* broker, Peer* node, EnvelopeView* envelope, Verd
 # There was no memory to keep its payload.
 cdef void demand_unkept(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
-# Its alarm went off: its deadline is over, or nobody has offered its service for long enough. Does it lead to a verdict?
+# Its alarm went off: its deadline is over, or nobody has offered its service for too long. Is there a verdict?
 cdef bint demand_expire(
     Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil
 
-# zproxy ends, and so does the request, live or not. Does it lead to a verdict?
+# zproxy ends, and so does the request, whatever its state. Is there a verdict?
 cdef bint demand_abort(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil

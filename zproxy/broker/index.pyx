@@ -15,7 +15,7 @@ cdef IndexEntry* entries_make(size_t capacity) noexcept nogil:
     return entries
 
 
-# Multiplied and folded twice, the second time by a secret factor: see zproxy/names for what one fold alone lets through.
+# Multiplied and folded twice, the second time by a secret factor: zproxy/names says what one fold alone lets through.
 cdef inline uint32_t home_of(const Index* index, uint32_t owner, uint64_t number) noexcept nogil:
     cdef uint64_t state = (number ^ index.seed) * <uint64_t>0xD6E8FEB86659FD93
     state ^= state >> 32

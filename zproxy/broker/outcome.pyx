@@ -8,7 +8,7 @@ from zproxy.broker.peer cimport Peer, peer_at
 from zproxy.broker.request cimport REQUEST_ABANDONED, Request, lease_find
 from zproxy.broker.sentence cimport sentence_begin
 from zproxy.broker.speech cimport say_error
-from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_DROP, VERDICT_PASS, verdict_clear
+from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_PASS, verdict_clear
 from zproxy.counters cimport (
     MANAGED_DELIVERED, MANAGED_DROPPED_PROGRESS, MANAGED_FAILED, MANAGED_LATE, MANAGED_UNDELIVERED, counter_add
 )
@@ -108,11 +108,9 @@ cdef void outcome_undelivered(Broker* broker, EnvelopeView* envelope, Verdict* v
     broker.counters.values[broker.passed.counter] -= 1
     counter_add(broker.counters, MANAGED_UNDELIVERED, 1)
     if may_run_twice:
-        sentence_begin(&broker.sentence, b"there was an answer, but this node had too much unread: read, and send it again")
+        sentence_begin(&broker.sentence, b"this node had too much unread to take the answer: read, and send it again")
     else:
-        sentence_begin(
-            &broker.sentence, b"there was an answer, but this node had too much unread; it may not run twice"
-        )
+        sentence_begin(&broker.sentence, b"this node had too much unread to take the answer, and it may not run twice")
     say_error(
         broker, node, RESEND if may_run_twice else OUTCOME_UNKNOWN, envelope.head.incarnation, envelope.head.sequence,
         envelope, verdict

@@ -15,7 +15,7 @@ from zproxy.broker.broker cimport (
     broker_malformed, broker_message, broker_open, broker_set_usable, broker_step, broker_undelivered, broker_unkept,
     broker_waiting, broker_waiting_bytes
 )
-from zproxy.counters cimport COUNTER_COUNT, Counters
+from zproxy.counters cimport Counters
 from zproxy.envelope cimport ENVELOPE_BYTES_MAX, FAULT_NONE, EnvelopeView, envelope_read, envelope_write
 
 from zproxy.counters import COUNTER_NAMES

@@ -2,11 +2,11 @@
 
 Which states follow which: TRANSITIONS in request.pyx, drawn in docs/architecture.md. WAITING and LEASED are live. An
 ENDING one is, too: its outcome is decided, but not told yet. An ABANDONED one has had its outcome, or needs none, and
-keeps its worker's place until the worker answers or goes. A SPENT one is over but for the payload that the caller keeps.
+keeps its worker's place until the worker answers or goes. A SPENT one is over but for the payload that the caller has.
 
-A request stands in up to three queues, each with a link of its own: where its turn comes (a lane while it waits, errands
-when the broker has something to say about it), its node's, its worker's. The table may move when it grows, so queues are
-of slots.
+A request stands in up to three queues, each with a link of its own: where its turn comes (a lane while it waits, the
+errands when the broker has something to say about it), its node's, its worker's. The table may move when it grows, so
+queues are of slots.
 
 Rule. `lease` is slot and generation; the generation grows with every grant, so no lease is ever given twice (within 2³²
 grants of one slot).

@@ -202,10 +202,9 @@ cdef Peer* service_pick(Services* services, Service* service) noexcept nogil:
     cdef Service* source = service_source(services, service)
     cdef uint32_t count = source.candidate_count
     cdef uint32_t at = source.turn if source.turn < count else 0
-    cdef uint32_t looked_at
     cdef Peer* worker
     cdef Peer* best = NULL
-    for looked_at in range(count):
+    for _ in range(count):
         worker = source.candidates[at].worker
         at = at + 1 if at + 1 < count else 0
         if not peer_is_able(worker) or best != NULL and worker.requests.count >= best.requests.count:
@@ -249,9 +248,8 @@ cdef void service_sort(Services* services, Service* service) noexcept nogil:
 
 
 cdef Service* service_of_turn(Services* services, Peer* worker) noexcept nogil:
-    cdef uint32_t looked_at
     cdef Service* service
-    for looked_at in range(worker.offering_count):
+    for _ in range(worker.offering_count):
         service = services.table[worker.offerings[worker.turn].service]
         worker.turn = worker.turn + 1 if worker.turn + 1 < worker.offering_count else 0
         if service.waiting:

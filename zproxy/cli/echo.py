@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import socket
 from collections.abc import Callable
-from types import FrameType
+from contextlib import closing
 from typing import TypeVar
 
 import click
@@ -13,6 +11,7 @@ import zmq
 
 from zproxy.cli.options import CONNECTABLE
 from zproxy.config import DEFAULT_BACKEND
+from zproxy.processes import Stop
 
 T = TypeVar("T")
 
@@ -43,29 +42,14 @@ def echo(backend: str, socket_type: str) -> None:
 
     Start order does not matter: it connects as soon as a proxy is there, and anew when one comes back.
     """
-    with zmq.Context() as context, context.socket(SOCKET_TYPES[socket_type]) as worker:
-        worker.linger = LINGER_MS
-        worker.ipv6 = "[" in backend
-        worker.connect(backend)
-        stop = Stop()
-        click.echo(f"echo backend={backend} socket-type={socket_type}")
-        count = serve(worker, stop)
-    click.echo(f"echoed {count} {'message' if count == 1 else 'messages'}")
-
-
-class Stop:
-    """SIGINT and SIGTERM, as something to wait for together with a socket."""
-
-    def __init__(self) -> None:
-        self.is_asked = False
-        self.arrival, self._wakeup = socket.socketpair()
-        self._wakeup.setblocking(False)
-        signal.set_wakeup_fd(self._wakeup.fileno())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.is_asked = True
+    with closing(Stop()) as stop, stop.on_signals():
+        with zmq.Context() as context, context.socket(SOCKET_TYPES[socket_type]) as worker:
+            worker.linger = LINGER_MS
+            worker.ipv6 = "[" in backend
+            worker.connect(backend)
+            click.echo(f"echo backend={backend} socket-type={socket_type}")
+            count = serve(worker, stop)
+        click.echo(f"echoed {count} {'message' if count == 1 else 'messages'}")
 
 
 def serve(worker: zmq.Socket[bytes], stop: Stop) -> int:

@@ -1,0 +1,187 @@
+"""A broker with peers, driven without a socket: time is a number, messages are envelopes, verdicts are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from zproxy.broker.probe import BrokerProbe
+from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, offers_pack, tlvs_parse
+
+OUTCOMES = ("delivered", "failed", "expired", "cancelled", "undelivered")
+Offers = Iterable[str | tuple[str, int, int]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A verdict; `envelope` is what goes to `peer`."""
+
+    verdict: str
+    peer: int | None
+    frame: bytes | None
+    request: int | None
+    content: str
+    spent: int | None
+    closing: int | None
+
+    @property
+    def envelope(self) -> Envelope:
+        assert self.frame is not None, f"nothing is said: {self}"
+        return Envelope.parse(self.frame)
+
+    @property
+    def kind(self) -> str | None:
+        return Kind(self.envelope.kind).name if self.frame else None
+
+    @property
+    def code(self) -> str | None:
+        return Code(self.envelope.code).name if self.frame and self.envelope.code else None
+
+    @property
+    def sentence(self) -> str:
+        return tlvs_parse(self.envelope.tlvs)[int(Tlv.SENTENCE)].decode()
+
+    def __str__(self) -> str:
+        """In short: `PASS 2 REQUEST`, `SAY 1 ERROR BUSY`, `KEEP`, `DROP`."""
+        parts = [self.verdict, self.peer, self.kind, self.code]
+        return " ".join(str(part) for part in parts if part is not None)
+
+
+def offers(services: Offers) -> bytes:
+    """READY's frame 1, of names or of (name, lease_ms, flags)."""
+    return offers_pack((each, 0, 0) if isinstance(each, str) else each for each in services)
+
+
+@dataclass
+class Peer:
+    """One connection, in its conversation."""
+
+    desk: Desk
+    slot: int
+    conversation: int
+    name: str = ""
+    incarnation: int = 0
+
+    def say(self, kind: Kind, *, content: bytes | None = None, message_bytes: int | None = None, **fields: Any) -> Told:
+        """Any message, in this conversation unless `fields` say otherwise."""
+        fields.setdefault("conversation", self.conversation)
+        frame = Envelope(kind, **fields).pack()
+        return Told(*self.desk.probe.message(self.slot, frame, self.desk.now_ms, content, message_bytes))
+
+    def leave(self) -> None:
+        self.desk.probe.leave(self.slot)
+
+    def goodbye(self) -> Told:
+        return self.say(Kind.GOODBYE)
+
+
+@dataclass
+class Node(Peer):
+    def hello(self, name: str | None = None, incarnation: int | None = None) -> Told:
+        self.name = self.name if name is None else name
+        self.incarnation = self.incarnation if incarnation is None else incarnation
+        return self.say(Kind.HELLO, name=self.name, incarnation=self.incarnation)
+
+    def request(self, sequence: int, service: str = "echo", kind: Kind = Kind.REQUEST, **fields: Any) -> Told:
+        fields = {"incarnation": self.incarnation, "remaining_ms": 30_000} | fields
+        return self.say(kind, service=service, sequence=sequence, **fields)
+
+    def post(self, sequence: int, service: str = "echo", **fields: Any) -> Told:
+        return self.request(sequence, service, Kind.POST, **fields)
+
+    def cancel(self, sequence: int) -> Told:
+        return self.say(Kind.CANCEL, incarnation=self.incarnation, sequence=sequence)
+
+
+@dataclass
+class Worker(Peer):
+    def ready(
+        self, services: Offers = ("echo",), credit: int = 1, name: str | None = None, incarnation: int | None = None
+    ) -> Told:
+        self.name = self.name if name is None else name
+        self.incarnation = self.incarnation if incarnation is None else incarnation
+        return self.say(
+            Kind.READY, content=offers(services), name=self.name, incarnation=self.incarnation, credit=credit
+        )
+
+    def credit(self, credit: int) -> Told:
+        return self.say(Kind.CREDIT, credit=credit)
+
+    def answer(self, delivery: Told, kind: Kind = Kind.REPLY, **fields: Any) -> Told:
+        """To what a PASS or SEND has given it."""
+        given = delivery.envelope
+        fields = {"lease": given.lease, "incarnation": given.incarnation, "sequence": given.sequence} | fields
+        return self.say(kind, **fields)
+
+    def fail(self, delivery: Told, code: int = Code.HANDLER_ERROR, **fields: Any) -> Told:
+        return self.answer(delivery, Kind.ERROR, code=code, **fields)
+
+
+@dataclass
+class Desk:
+    """A broker and the time."""
+
+    no_worker_wait_ms: int = 0
+    now_ms: int = 1_000_000
+    probe: BrokerProbe = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.probe = BrokerProbe(self.no_worker_wait_ms)
+
+    def connect_node(self, slot: int) -> Node:
+        return Node(self, slot, Told(*self.probe.join(slot, False)).envelope.conversation)
+
+    def connect_worker(self, slot: int) -> Worker:
+        return Worker(self, slot, Told(*self.probe.join(slot, True)).envelope.conversation)
+
+    def node(self, slot: int = 1, name: str | None = None, incarnation: int | None = None) -> Node:
+        """One that said HELLO."""
+        node = self.connect_node(slot)
+        told = node.hello(name or f"node-{slot}", incarnation or 1000 + slot)
+        assert told.kind == "ACCEPTED", told
+        return node
+
+    def worker(
+        self, slot: int = 101, services: Offers = ("echo",), credit: int = 1, name: str | None = None,
+        incarnation: int | None = None,
+    ) -> Worker:
+        """One that said READY."""
+        worker = self.connect_worker(slot)
+        told = worker.ready(services, credit, name or f"worker-{slot}", incarnation or 1000 + slot)
+        assert told.kind == "ACCEPTED", told
+        return worker
+
+    def steps(self) -> list[Told]:
+        """All that the broker does of itself now."""
+        told = []
+        while (step := self.probe.step(self.now_ms)) is not None:
+            told.append(Told(*step))
+        return told
+
+    def said(self) -> list[str]:
+        return [str(told) for told in self.steps()]
+
+    def wait(self, ms: int) -> list[Told]:
+        """Time passes, then the broker is asked."""
+        self.now_ms += ms
+        return self.steps()
+
+    def counts(self) -> dict[str, int]:
+        """The counters that are not zero, after a look whether they balance."""
+        counts = self.probe.counts()
+        ended = sum(counts.get(outcome, 0) for outcome in OUTCOMES)
+        assert counts.get("accepted", 0) == ended + self.probe.live, counts
+        return counts
+
+    def assert_nothing_is_left(self, peers: int) -> None:
+        """Of requests; that many peers are still there."""
+        used = self.probe.used()
+        used.pop("services")
+        assert used.pop("peers") == peers
+        assert set(used.values()) == {0}, used
+        assert self.probe.payloads == {}
+        assert (self.probe.live, self.probe.waiting, self.probe.waiting_bytes) == (0, 0, 0)
+
+
+__all__ = ["OUTCOMES", "Code", "Desk", "Flag", "Kind", "Node", "Peer", "Told", "Worker", "offers"]

@@ -1,0 +1,82 @@
+"""Every code of the protocol becomes an exception that says who, what, and what to do."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+import zproxy
+from zproxy import errors
+from zproxy.envelope import Code
+from zproxy.errors import OUTCOMES, RequestError, error_of
+
+CODES = sorted(int(code) for code in Code)
+
+
+def test_every_code_has_a_row_and_every_row_a_code() -> None:
+    assert set(OUTCOMES) == {code.name for code in Code}
+    assert errors.APPLICATION_CODES_FROM == next(code for code in Code if code.name == "CODE_YOURS")
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_message_names_service_node_and_remedy(code: int) -> None:
+    error = error_of(code, service="gradients", node="rank7", worker="master-1", attempt=2, sentence="said so")
+    outcome = OUTCOMES[Code(code).name]
+    assert type(error) is outcome.kind and error.code == code
+    for words in ('"gradients"', '"rank7"', '"master-1"', "attempt 2", "said so", outcome.sentence, outcome.remedy):
+        assert words in str(error)
+    assert (error.service, error.node, error.worker, error.attempt) == ("gradients", "rank7", "master-1", 2)
+
+
+@pytest.mark.parametrize("code", [*CODES, 77, 0x8001])
+def test_errors_can_be_copied_and_sent_to_another_process(code: int) -> None:
+    error = error_of(code, service="gradients", node="rank7", retry_after_ms=1500, detail={"type": "ValueError"})
+    for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert (type(twin), str(twin), vars(twin)) == (type(error), str(error), vars(error))
+    content = errors.MalformedContent("$.a", "not an int")
+    assert str(pickle.loads(pickle.dumps(content))) == str(content) == "$.a: not an int"
+
+
+def test_what_callers_catch() -> None:
+    def made(code: int) -> RequestError:
+        return error_of(code, service="gradients", node="rank7")
+
+    assert isinstance(made(Code["TIMEOUT"]), TimeoutError)
+    assert isinstance(made(Code["UNKNOWN_SERVICE"]), zproxy.NoWorker)
+    assert not isinstance(made(Code["NO_WORKER"]), zproxy.UnknownService)
+    assert "无权访问" in str(made(Code["DENIED"]))
+    assert "消息发送失败" in str(made(Code["RETRIES_EXHAUSTED"]))
+    assert isinstance(made(0x8000), zproxy.ApplicationError)
+    assert isinstance(made(0xFFFF), zproxy.ApplicationError)
+    assert all(isinstance(made(code), zproxy.ZproxyError) for code in [*CODES, 0, 77])
+
+
+def test_busy_says_when_to_try_again() -> None:
+    error = error_of(Code["BUSY"], service="gradients", node="rank7", retry_after_ms=250)
+    assert error.retry_after == 0.25 and "0.25 s" in str(error)
+
+
+@pytest.mark.parametrize("detail", [None, {}, {"type": "KeyError"}, {"type": 3, "text": None}])
+def test_a_handler_error_has_type_and_text_whatever_came(detail: dict[str, object] | None) -> None:
+    error = error_of(Code["HANDLER_ERROR"], service="gradients", node="rank7", detail=detail)
+    assert isinstance(error, zproxy.HandlerError)
+    assert isinstance(error.type, str) and isinstance(error.text, str)
+
+
+def test_a_handler_error_tells_the_remote_exception() -> None:
+    detail = {"type": "ValueError", "text": "no such step"}
+    error = error_of(Code["HANDLER_ERROR"], service="gradients", node="rank7", worker="master-1", detail=detail)
+    assert isinstance(error, zproxy.HandlerError)
+    assert (error.type, error.text) == ("ValueError", "no such step")
+    assert "ValueError: no such step" in str(error)
+
+
+def test_an_unknown_code_is_told_as_a_number() -> None:
+    assert "0x004d" in str(error_of(77, service="gradients", node="rank7"))
+    assert "0x8001" in str(error_of(0x8001, service="gradients", node="rank7"))
+
+
+def test_an_error_about_a_peer_has_no_service() -> None:
+    assert str(error_of(Code["NAME_IN_USE"], service="", node="rank7")).startswith('peer "rank7": ')

@@ -1,0 +1,81 @@
+"""Link: one endpoint of a master: its socket, and the session whose messages it carries.
+
+Called by the crew, which holds its lock for every call. Never blocks, never runs a handler.
+
+    read     what came ─► session ─► what it says to that ─► out       watch     the connection ended: so does the
+    flush    what the session says ─► out                                        conversation; given up: a new socket
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import zmq
+
+from zproxy.client.sockets import ManagedSocket
+from zproxy.client.worker_session import WorkerSession
+
+
+class Link:
+    """`moved` is called when another descriptor is to be polled from now on."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        session: WorkerSession,
+        moved: Callable[[int, int], None],
+        now: float,
+    ) -> None:
+        self.endpoint = endpoint
+        self.session = session
+        self._context = context
+        self._moved = moved
+        self._socket = ManagedSocket(context, endpoint, now)
+
+    @property
+    def descriptor(self) -> int:
+        return self._socket.descriptor
+
+    @property
+    def is_connected(self) -> bool:
+        """At the last `watch`."""
+        return self._socket.is_connected
+
+    @property
+    def is_readable(self) -> bool:
+        """Takes the edge of `descriptor`."""
+        return self._socket.is_readable
+
+    def read(self, now: float) -> None:
+        """Hands the session all that has come, and sends what is due."""
+        session, socket = self.session, self._socket
+        while socket.is_readable:
+            message = socket.receive()
+            if message is not None:
+                session.hear(message, now)
+        if session.due_at is not None:
+            session.tick(now)
+        if session.outbox:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends what the session has to say, as far as libzmq takes it."""
+        outbox = self.session.outbox
+        while outbox and self._socket.send(outbox[0]):
+            outbox.popleft()
+
+    def watch(self, now: float) -> None:
+        """Takes in what became of the connection."""
+        self._socket.watch(now)
+        if not self._socket.is_connected:
+            self.session.lose()
+        if self._socket.is_given_up(now):
+            before = self._socket
+            before.close()
+            self._socket = ManagedSocket(self._context, self.endpoint, now)
+            self._moved(before.descriptor, self._socket.descriptor)
+
+    def close(self, linger_ms: int) -> None:
+        self.session.lose()
+        self._socket.close(linger_ms)

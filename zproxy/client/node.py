@@ -1,0 +1,206 @@
+"""Node: what a training program asks its masters with, from any number of threads.
+
+Called by users. Requests go through `readers`, which share the line; contents are packed and unpacked here, in the
+caller's thread.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from zproxy import content
+from zproxy.client.line import Line
+from zproxy.client.pending import Options, Pending, progress_of
+from zproxy.client.readers import Readers
+from zproxy.client.reply import Reply, reply_of
+from zproxy.client.session import POST, REQUEST, TIMEOUT_S
+from zproxy.errors import ForkedNode, NodeClosed
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Tensors = Mapping[str, npt.ArrayLike]
+
+monotonic = time.monotonic
+getpid = os.getpid
+
+
+class Node:
+    """One node of a training: asks services by their names, and knows no more than the proxy's address.
+
+        with zproxy.Node("node1", "tcp://127.0.0.1:5555") as node:
+            reply = node.request("gradients", {"step": 3}, tensors={"w": gradient})
+
+    It connects by itself, now or when a proxy is there, and again when one comes back; what is open then is sent again.
+    With several endpoints it uses the first whose proxy answers, and moves on when that is lost.
+
+    Bodies: None, bool, int, float, str, bytes, lists, dicts, dataclasses, msgspec.Structs. Tensors: anything
+    `numpy.asarray` takes, without objects. Both are checked before anything is sent: Unsendable, a TypeError.
+    Any thread; ForkedNode after a fork, NodeClosed after `close`. Raises SettingError, EndpointError.
+    """
+
+    def __init__(self, name: str, endpoints: str | Sequence[str]) -> None:
+        self._pid = getpid()
+        self._readers = Readers(Line(name, endpoints, monotonic()))
+        self._release = weakref.finalize(self, _release, self._readers, self._pid)
+
+    @property
+    def name(self) -> str:
+        return self._readers.line.session.name
+
+    def request(
+        self,
+        service: str,
+        body: Any = None,
+        *,
+        tensors: Tensors | None = None,
+        timeout: float = TIMEOUT_S,
+        body_type: Any = Any,
+        **options: Unpack[Options],
+    ) -> Reply:
+        """The reply of one worker of `service`.
+
+        `body_type` is what the reply's body has to be: MalformedContent where it is not. Raises RequestTimeout after
+        `timeout` seconds, and RequestError's other kinds as the proxy or the handler says. Ctrl-C cancels it.
+        """
+        return self._ask(service, content.pack(body, tensors), timeout, body_type, dict(options))
+
+    def submit(
+        self,
+        service: str,
+        body: Any = None,
+        *,
+        tensors: Tensors | None = None,
+        timeout: float = TIMEOUT_S,
+        body_type: Any = Any,
+        **options: Unpack[Options],
+    ) -> Future[Reply]:
+        """`request` as a future, so that many may be open at once; `cancel` tells the proxy.
+
+        Leave the arrays unchanged until it is done. Its callbacks may call this node.
+        """
+        self._check()
+        future = RequestFuture(self, body_type)
+        packed = content.pack(body, tensors)
+        future.request = self._readers.hand_over(REQUEST, service, packed, timeout, future, dict(options))
+        return future
+
+    def post(
+        self,
+        service: str,
+        body: Any = None,
+        *,
+        tensors: Tensors | None = None,
+        timeout: float = TIMEOUT_S,
+        confirm: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        """Sends what needs no reply. It is delivered once at most, within `timeout` seconds, and arrays are copied.
+
+        Returns at once; what is refused or lost is logged and counted. With `confirm`, returns when a worker has it,
+        or raises as `request` does.
+        """
+        self._check()
+        packed = content.pack(body, tensors)
+        if confirm:
+            ended = self._readers.ask(POST, service, packed, timeout, True, dict(options))
+            if ended.error is not None:
+                raise ended.error
+            return
+        kept = [frame if isinstance(frame, bytes) else bytes(frame) for frame in packed]
+        self._readers.hand_over(POST, service, kept, timeout, None, dict(options))
+
+    def send_progress(self, progress: float, step: int | None = None, *, timeout: float = TIMEOUT_S) -> Reply:
+        """Reports `progress` per cent to the service "progress", and to the proxy's own status on the way."""
+        body, options = progress_of(progress, step)
+        return self._ask("progress", content.pack(body), timeout, Any, options)
+
+    def stats(self) -> dict[str, int]:
+        """Counters by name (zproxy.client.session.COUNTED); `open` requests; `dedup_ids` and `dedup_ms`, the window
+        within which they are sent again."""
+        self._check_process()
+        return self._readers.stats()
+
+    def close(self) -> None:
+        """Ends what is open in NodeClosed, sends posts that wait and GOODBYE, for 2 s at most. Again: nothing."""
+        self._check_process()
+        if self._release.detach() is not None:
+            self._readers.close()
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if getpid() == self._pid:
+            self.close()
+
+    def cancel(self, request: Pending) -> None:
+        """For its futures."""
+        if getpid() == self._pid:
+            self._readers.cancel(request)
+
+    def _ask(
+        self, service: str, packed: list[Any], timeout: float, body_type: Any, options: dict[str, Any]
+    ) -> Reply:
+        self._check()
+        ended = self._readers.ask(REQUEST, service, packed, timeout, False, options)
+        return reply_of(ended, body_type, monotonic())
+
+    def _check(self) -> None:
+        self._check_process()
+        if self._readers.is_closing:
+            raise NodeClosed(f'node "{self.name}" is closed: make a new one')
+
+    def _check_process(self) -> None:
+        if getpid() != self._pid:
+            raise ForkedNode(f'node "{self.name}" belongs to process {self._pid}: make one in this process')
+
+
+class RequestFuture(Future[Reply]):
+    """Keeps its node, whose reader makes it done."""
+
+    def __init__(self, node: Node, body_type: Any) -> None:
+        super().__init__()
+        self.request: Pending | None = None
+        self._node = node
+        self._body_type = body_type
+
+    def cancel(self) -> bool:
+        if not super().cancel():
+            return False
+        if self.request is not None:
+            self._node.cancel(self.request)
+        return True
+
+    def ended(self, request: Pending) -> None:
+        with suppress(InvalidStateError):
+            self._finish(request)
+
+    def _finish(self, request: Pending) -> None:
+        if self.cancelled():
+            self.set_running_or_notify_cancel()
+            return
+        try:
+            reply = reply_of(request, self._body_type, monotonic())
+        except Exception as error:
+            self.set_exception(error)
+        else:
+            self.set_result(reply)
+
+
+def _release(readers: Readers, owner_pid: int) -> None:
+    """Leaves nothing behind, once: when a Node is collected, or when Python exits."""
+    if os.getpid() != owner_pid:
+        return  # forked: all of it belongs to the parent
+    readers.abandon()
+    warnings.warn("a Node was dropped while it was open: call close(), or use `with`", ResourceWarning, stacklevel=2)

@@ -1,0 +1,176 @@
+"""Pending: a REQUEST or POST of a node, from its making to its outcome; and the posts that may be asked for again.
+
+Used by the session, which alone decides what becomes of them; their waiters read the outcome.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from zproxy.envelope import Envelope, Flag, key_hash
+from zproxy.errors import SettingError
+
+KEPT_POSTS = 1000
+KEPT_POST_BYTES = 16 << 20
+
+
+class Options(TypedDict, total=False):
+    """What a request or post may say besides.
+
+    priority       0 control, 1 normal, 2 bulk: lower goes first
+    idempotent     False: once a worker may have begun it, it is not delivered again
+    step           of the training
+    max_attempts   deliveries at most; 0: as the service has it
+    key            equal keys go to equal workers where the service is balanced so
+    """
+
+    priority: int
+    idempotent: bool
+    step: int | None
+    max_attempts: int
+    key: str | bytes | None
+
+
+class Pending:
+    """One of them. Once `has_ended`, `reply` or `error` is its outcome; a post without `confirm` has neither."""
+
+    __slots__ = (
+        "attended",
+        "began",
+        "confirm",
+        "copies",
+        "deadline",
+        "error",
+        "fields",
+        "frames",
+        "has_ended",
+        "kind",
+        "order",
+        "reply",
+        "sent_at",
+        "sequence",
+        "service",
+        "waiter",
+    )
+
+    def __init__(
+        self,
+        sequence: int,
+        kind: int,
+        service: str,
+        frames: Sequence[Any],
+        began: float,
+        deadline: float,
+        fields: dict[str, Any],
+        confirm: bool,
+        attended: bool,
+    ) -> None:
+        self.sequence = sequence
+        self.kind = kind
+        self.service = service
+        self.frames = frames
+        self.began = began
+        self.deadline = deadline
+        self.fields = fields  # of the envelope, besides what is written anew as it leaves
+        self.confirm = confirm  # a POST whose ACCEPTED is waited for
+        self.attended = attended  # who waits for it reads the socket, too; for others a reader has to be found
+        self.copies = 0  # sent, and perhaps taken
+        self.sent_at = 0.0  # the first of them
+        self.order = 0  # of the newest copy among all that was sent
+        self.has_ended = False
+        self.reply: tuple[Envelope, Sequence[Any]] | None = None  # of a POST with confirm, ACCEPTED
+        self.error: Exception | None = None
+        self.waiter: Any = None  # whom the session's owner tells; not looked at here
+
+
+class KeptPosts:
+    """Posts that were sent and are not yet known to be read: NEED_HELLO, or a refusal, may still name them.
+
+    A bounded number: the oldest is forgotten first, and then lost if the connection was.
+    """
+
+    def __init__(self) -> None:
+        self._posts: dict[int, Pending] = {}
+        self._bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._posts)
+
+    def keep(self, post: Pending) -> None:
+        self._posts[post.sequence] = post
+        self._bytes += bytes_of(post.frames)
+        while len(self._posts) > KEPT_POSTS or self._bytes > KEPT_POST_BYTES:
+            self.take(next(iter(self._posts)))
+
+    def take(self, sequence: int) -> Pending | None:
+        """It is kept no longer."""
+        post = self._posts.pop(sequence, None)
+        if post is not None:
+            self._bytes -= bytes_of(post.frames)
+        return post
+
+    def forget_before(self, order: int) -> None:
+        """Those sent before something that was answered: a connection is read in order."""
+        while self._posts:
+            oldest = next(iter(self._posts))
+            if self._posts[oldest].order > order:
+                return
+            self.take(oldest)
+
+    def clear(self) -> None:
+        self._posts.clear()
+        self._bytes = 0
+
+
+def fields_of(
+    *,
+    priority: int = 1,
+    idempotent: bool = True,
+    step: int | None = None,
+    progress: float | None = None,
+    max_attempts: int = 0,
+    key: str | bytes | None = None,
+    confirm: bool = False,
+) -> dict[str, Any]:
+    """The envelope's fields that say so. Raises SettingError for what does not fit them."""
+    flags = 0
+    fields: dict[str, Any] = {}
+    if not idempotent:
+        flags |= Flag.NOT_IDEMPOTENT
+    if confirm:
+        flags |= Flag.WANTS_ACCEPTED
+    if step is not None:
+        flags |= Flag.HAS_STEP
+        fields["step"] = _within("step", step, 2**64 - 1)
+    if progress is not None:
+        flags |= Flag.HAS_PROGRESS
+        fields["progress"] = progress
+    if priority != 1:
+        fields["priority"] = _within("priority", priority, 2)
+    if max_attempts:
+        fields["max_attempts"] = _within("max_attempts", max_attempts, 255)
+    if key is not None:
+        fields["key_hash"] = key_hash(key.encode() if isinstance(key, str) else key)
+    if flags:
+        fields["flags"] = int(flags)
+    return fields
+
+
+def progress_of(progress: float, step: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Body and options of a progress report."""
+    if not math.isfinite(progress) or not 0 <= progress <= 100:
+        raise SettingError(f"bad progress {progress!r}: per cent, from 0 to 100")
+    return {"progress": float(progress), "step": step}, {"progress": float(progress), "step": step}
+
+
+def bytes_of(frames: Sequence[Any]) -> int:
+    """Of all of them."""
+    return sum([len(frame) if type(frame) is bytes else memoryview(frame).nbytes for frame in frames])
+
+
+def _within(name: str, value: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise SettingError(f"bad {name} {value!r}: a whole number from 0 to {most}")
+    return value

@@ -1,0 +1,151 @@
+"""Services: what a master offers, and how one delivery becomes an outcome in its handler.
+
+Called by Master while services are added and by the crew's threads. Knows no socket and no lease; an outcome is frames
+to reply with, or a Failure. Nothing a handler does, raises or returns leaves a delivery without one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from zproxy.client.request import Line, Request
+from zproxy.client.worker_session import Delivery, cut
+from zproxy.content import pack, unpack
+from zproxy.envelope import Code
+from zproxy.errors import APPLICATION_CODES_FROM, ApplicationError, MalformedContent, RequestCancelled, ServiceError
+
+logger = logging.getLogger("zproxy.master")
+
+Handler = Callable[[Request], Any]
+
+ANY = "*"
+NAME = re.compile(r"[A-Za-z0-9_./-]{1,64}")
+OFFERS_MAX = 1024
+NOT_IDEMPOTENT = 1
+CODE_MAX = 0xFFFF
+TEXT_BYTES_MAX = 4096  # of an exception's text across the wire; the log has all of it
+
+
+@dataclass(frozen=True)
+class Service:
+    name: str
+    handler: Handler
+    body_type: Any
+    is_idempotent: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An ERROR to be: its code, its sentence, its content."""
+
+    code: int
+    sentence: str
+    content: bytes = b""
+
+
+Outcome = list[bytes | memoryview] | Failure
+
+
+class Services:
+    """Services by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Service] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def add(self, service: Service) -> None:
+        """Raises ServiceError."""
+        if service.name != ANY and not NAME.fullmatch(service.name):
+            raise ServiceError(f"bad service {service.name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -, or '*' for any service")
+        if service.name in self._by_name:
+            raise ServiceError(f"service {service.name!r} has a handler already: one master, one handler a service")
+        if len(self._by_name) == OFFERS_MAX:
+            raise ServiceError(f"service {service.name!r} is one too many: a master offers {OFFERS_MAX} at most")
+        if inspect.iscoroutinefunction(service.handler):
+            raise ServiceError(f"the handler of {service.name!r} is a coroutine function: handlers run in threads")
+        try:
+            msgspec.msgpack.Decoder(service.body_type)
+        except TypeError as error:
+            raise ServiceError(f"no body of {service.name!r} can be made {service.body_type}: {error}") from None
+        self._by_name[service.name] = service
+
+    def of(self, name: str) -> Service | None:
+        return self._by_name.get(name) or self._by_name.get(ANY)
+
+    def offers(self) -> Iterable[tuple[str, int, int]]:
+        """What READY says of them: name, lease_ms, flags."""
+        for service in self._by_name.values():
+            yield service.name, 0, 0 if service.is_idempotent else NOT_IDEMPOTENT
+
+    def outcome_of(self, delivery: Delivery, line: Line) -> Outcome:
+        """Runs the handler. Raises nothing."""
+        service = self.of(delivery.envelope.service)
+        if service is None:
+            return Failure(Code.MALFORMED, f"this master offers no service {delivery.envelope.service!r}")
+        try:
+            content = unpack(delivery.content, delivery.tensors, service.body_type)
+        except MalformedContent as error:
+            return Failure(Code.MALFORMED, str(error))
+        except Exception as error:  # of the body type's own code
+            logger.exception("the body of a request to %s could not be made %s", service.name, service.body_type)
+            return _handler_error(error)
+        request = Request(delivery, content, line)
+        try:
+            returned = service.handler(request)
+        except BaseException as error:  # SystemExit, too: one request does not end a master that serves others
+            return _failure_of(error, request, delivery)
+        return _packed(returned, request)
+
+
+def parts_of(returned: Any) -> tuple[Any, Any]:
+    """(body, tensors) of what a handler returned.
+
+    A tuple of two whose second is a dict or None is body and tensors; anything else is a body. To send such a tuple as
+    a body, return it as a list, or with None behind it.
+    """
+    if type(returned) is tuple and len(returned) == 2 and (returned[1] is None or isinstance(returned[1], dict)):
+        return returned
+    return returned, None
+
+
+def _packed(returned: Any, request: Request) -> Outcome:
+    try:
+        return pack(*parts_of(returned))
+    except Exception as error:
+        logger.exception("%s returned what cannot be sent, for %r", request.service, request)
+        return _handler_error(error, f"what the handler of {request.service} returned cannot be sent: ")
+
+
+def _failure_of(error: BaseException, request: Request, delivery: Delivery) -> Failure:
+    if isinstance(error, RequestCancelled) and delivery.is_cancelled:
+        return Failure(Code.CANCELLED, f"the handler of {request.service} gave up: it was cancelled")
+    if isinstance(error, ApplicationError) and APPLICATION_CODES_FROM <= error.code <= CODE_MAX:
+        return Failure(error.code, _text_of(error))
+    logger.error("the handler of %s raised, for %r", request.service, request, exc_info=error)
+    return _handler_error(error)
+
+
+def _handler_error(error: BaseException, before: str = "") -> Failure:
+    kind = _qualified_name(type(error))
+    text = cut(before + _text_of(error), TEXT_BYTES_MAX).decode()
+    return Failure(Code.HANDLER_ERROR, f"{kind}: {text}", msgspec.msgpack.encode({"type": kind, "text": text}))
+
+
+def _qualified_name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as fault:
+        return f"(its text cannot be had: {type(fault).__name__})"

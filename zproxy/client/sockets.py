@@ -1,0 +1,159 @@
+"""Sockets: the DEALER of a managed peer, how it is opened, watched, read and written.
+
+Called by a node's line and by a master's link, under their lock: a ZeroMQ socket belongs to one thread at a time.
+Never blocks, never starts a thread, knows no session.
+
+    EVENTS ── is anything to read? ──► receive ──► frames           send ──► True, or False: nobody is connected,
+    monitor ── what libzmq does ─────► is_connected, is_given_up                     or 100 messages wait already
+
+Rule 1. `descriptor` may be polled by any thread, without the lock. It tells edges: it is readable again only for what
+        happens after `is_readable` was last False, and every send may have eaten one. So ask after each send.
+Rule 2. Nothing is queued for a connection that does not stand, and nothing is dropped: what `send` refuses stays with
+        its caller.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from zproxy.errors import EndpointError
+
+# As plain integers: an operation on two of pyzmq's enums costs as much as a whole send.
+EVENTS, POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
+NOBLOCK, NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+
+METADATA = b"X-zproxy:1"
+NAMELESS_MARK = b"\0ZPX\1"  # begins the routing id of a managed peer whose libzmq cannot set METADATA
+
+COPIED_BELOW_BYTES = 65536  # smaller frames cost less to copy than to hand over
+
+SEND_LIMIT = 100  # messages; more would age in libzmq, with the time they were given already written into them
+RECEIVE_LIMIT = 1000  # messages; above it TCP's window holds the proxy back, and PINGs wait with the rest
+RECONNECT_MS = 100
+RECONNECT_MAX_MS = 1000  # a proxy that comes back is found within a second, by a thousand nodes too
+CONNECT_MS = 5000
+BEAT_MS = 2000
+SILENT_MS = 6000  # three beats
+GIVEN_UP_S = 1.0  # libzmq says at once that it will try again; when it says nothing for so long, it will not
+
+ENDED = {
+    int(zmq.Event.DISCONNECTED),
+    int(zmq.Event.CLOSED),
+    int(zmq.Event.HANDSHAKE_FAILED_NO_DETAIL),
+    int(zmq.Event.HANDSHAKE_FAILED_PROTOCOL),
+    int(zmq.Event.HANDSHAKE_FAILED_AUTH),
+}
+CONNECTED = int(zmq.Event.HANDSHAKE_SUCCEEDED)
+WATCHED = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.CONNECT_RETRIED | zmq.Event.CONNECT_DELAYED
+for _event in ENDED:
+    WATCHED |= _event
+
+Frame = Any
+"""What is sent: bytes, or anything with a contiguous buffer."""
+
+
+class ManagedSocket:
+    """A DEALER that announces itself as managed, connected to one endpoint; libzmq reconnects it, within its limits.
+
+    Raises EndpointError for what libzmq cannot connect to.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, now: float) -> None:
+        self.endpoint = endpoint
+        self.opened_at = now
+        self.is_connected = False
+        self._ended_at = 0.0  # the last event said that the connection ended; 0: it said something else
+        self._socket = context.socket(zmq.DEALER)
+        self._monitor: zmq.Socket[bytes] | None = None
+        try:
+            self._open()
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, zmq.ZMQError):
+                raise
+            remedy = "write tcp://HOST:PORT or ipc://PATH"
+            raise EndpointError(f"cannot connect to {endpoint}: {error}; {remedy}") from None
+        self.descriptor = int(self._socket.getsockopt(zmq.FD))
+
+    def _open(self) -> None:
+        socket = self._socket
+        try:
+            socket.setsockopt(zmq.METADATA, METADATA)
+        except (zmq.ZMQError, AttributeError):
+            socket.setsockopt(zmq.ROUTING_ID, NAMELESS_MARK + os.urandom(12))
+        socket.immediate = True
+        socket.linger = 0
+        socket.sndhwm = SEND_LIMIT
+        socket.rcvhwm = RECEIVE_LIMIT
+        socket.reconnect_ivl = RECONNECT_MS
+        socket.reconnect_ivl_max = RECONNECT_MAX_MS
+        socket.connect_timeout = CONNECT_MS
+        socket.heartbeat_ivl = BEAT_MS
+        socket.heartbeat_timeout = SILENT_MS
+        socket.ipv6 = "[" in self.endpoint
+        self._monitor = socket.get_monitor_socket(WATCHED)
+        self._monitor.linger = 0
+        socket.connect(self.endpoint)
+
+    @property
+    def is_readable(self) -> bool:
+        """Is a message there? Takes the edge of `descriptor`."""
+        return bool(int(self._socket.get(EVENTS)) & POLLIN)
+
+    def receive(self) -> list[Any] | None:
+        """The frames of the next message, small ones as bytes, large ones as zmq.Frame; None: there is none."""
+        receive = self._socket.recv
+        try:
+            frame = receive(NOBLOCK, False)
+        except zmq.Again:
+            return None
+        message: list[Any] = [frame.bytes if len(frame) < COPIED_BELOW_BYTES else frame]
+        while frame.more:
+            frame = receive(NOBLOCK, False)
+            message.append(frame.bytes if len(frame) < COPIED_BELOW_BYTES else frame)
+        return message
+
+    def send(self, message: Sequence[Frame]) -> bool:
+        """False if it cannot be taken now, nothing of it. Large frames are not copied: leave them unchanged."""
+        try:
+            for frame in message[:-1]:
+                self._send_frame(frame, NOBLOCK_MORE)
+            self._send_frame(message[-1], NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def _send_frame(self, frame: Frame, flags: int) -> None:
+        if type(frame) is bytes:
+            self._socket.send(frame, flags, len(frame) < COPIED_BELOW_BYTES)
+            return
+        self._socket.send(frame, flags, memoryview(frame).nbytes < COPIED_BELOW_BYTES)
+
+    def watch(self, now: float) -> None:
+        """Takes in what libzmq has done meanwhile: call it a few times a second while something is waited for."""
+        if self._monitor is None:
+            return
+        with suppress(zmq.Again):
+            while True:
+                event = recv_monitor_message(self._monitor, NOBLOCK)["event"]
+                self.is_connected = event == CONNECTED
+                self._ended_at = now if event in ENDED else 0.0
+
+    def is_given_up(self, now: float) -> bool:
+        """libzmq will not connect it again, as after a ZMTP ERROR: close it and open another."""
+        return self._ended_at != 0.0 and now - self._ended_at > GIVEN_UP_S
+
+    def close(self, linger_ms: int = 0) -> None:
+        """For good, at once; `linger_ms` leaves libzmq that long in the background for what was sent."""
+        if self._monitor is not None:
+            with suppress(zmq.ZMQError):
+                self._socket.disable_monitor()
+            self._monitor.close(0)
+            self._monitor = None
+        self._socket.close(linger_ms)

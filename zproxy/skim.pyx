@@ -1,0 +1,32 @@
+"""Skim from Python, for zproxy.content and the tests; see skim.pxd, which is the same code."""
+
+from libc.stdint cimport uint8_t, uint64_t
+
+from zproxy.errors import MalformedContent
+
+# The words for each SkimFault, in its order.
+FAULT_WORDS = (
+    "",
+    "it ends inside a value",
+    "C1, which MessagePack does not have",
+    "an extension type, which a content cannot have",
+    f"it is deeper than {LEVELS_MAX} levels",
+    "it is not an array of a body and a list of tensors",
+    "there are bytes behind it",
+)
+
+DEPTH_MAX = LEVELS_MAX
+
+
+def body_span(const uint8_t[::1] content):
+    """(begin, end) of the body within a content; behind it is the list of tensors, if there is one.
+
+    Raises MalformedContent for what is not whole, too deep, or has an extension type, and says at which byte.
+    """
+    cdef uint64_t begin = 0, end = 0
+    cdef SkimFault fault = SKIM_SHORT
+    if content.shape[0]:
+        fault = skim_content(&content[0], content.shape[0], &begin, &end)
+    if fault != SKIM_NONE:
+        raise MalformedContent("content", f"at byte {end} of {content.shape[0]}: {FAULT_WORDS[<int>fault]}")
+    return begin, end
