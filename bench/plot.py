@@ -11,7 +11,9 @@ MET, MISSED = "tab:green", "tab:red"
 
 
 def label(outcome: Outcome) -> str:
-    return f"{outcome.row.title} ({outcome.transport})"
+    own, rival = outcome.row.case.programs
+    against = "" if rival == RIVAL else f"{own} / {rival}: "
+    return f"{against}{outcome.row.title} ({outcome.transport})"
 
 
 def save_plot(book: Book, path: Path) -> Path:
@@ -31,6 +33,6 @@ def save_plot(book: Book, path: Path) -> Path:
     axes.set_yticks(range(len(outcomes)), [label(outcome) for outcome in outcomes])
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel(f"{ZPROXY} / {RIVAL}: median and spread of {book.plan.pair_count} pairs; | is the target")
+    axes.set_xlabel(f"{ZPROXY} / {RIVAL} unless named: median and spread of {book.plan.pair_count} pairs; | is the target")
     figure.savefig(path, dpi=120)
     return path

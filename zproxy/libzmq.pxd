@@ -16,6 +16,7 @@ cdef enum:                      # socket types, options and flags of zmq_socket(
     ZMQ_RCVTIMEO = 27
     ZMQ_LAST_ENDPOINT = 32
     ZMQ_IPV6 = 42
+    ZMQ_METADATA = 95
     ZMQ_DONTWAIT = 1
     ZMQ_SNDMORE = 2
 
@@ -36,6 +37,7 @@ cdef struct LibZmq:
     int (*setsockopt)(void* socket, int option, const void* value, size_t value_bytes) noexcept nogil
     int (*getsockopt)(void* socket, int option, void* value, size_t* value_bytes) noexcept nogil
     int (*msg_init)(zmq_msg_t* message) noexcept nogil
+    int (*msg_init_size)(zmq_msg_t* message, size_t count) noexcept nogil
     # A message around `content`, not copied. `free` NULL: the caller keeps it, unchanged until it was sent.
     int (*msg_init_data)(zmq_msg_t* message, void* content, size_t count, zmq_free_fn free, void* hint) noexcept nogil
     int (*msg_send)(zmq_msg_t* message, void* socket, int flags) noexcept nogil     # on success the message is empty

@@ -9,12 +9,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
 
 import msgspec
 
 from zproxy.errors import LoadError
+from zproxy.loadgen import scripts
 from zproxy.loadgen.clients import Clients
 from zproxy.loadgen.messages import Answer, Failure, Load, Place, Placed, Result
+from zproxy.loadgen.scripts import ScriptClient
 from zproxy.loadgen.worker import Worker
 from zproxy.procfs import cpu_seconds
 
@@ -30,7 +35,7 @@ def hear_place() -> Place:
     return msgspec.json.decode(sys.stdin.buffer.readline(), type=Place)
 
 
-def run(clients: Clients, load: Load) -> Result:
+def run(clients: Clients | ScriptClient, load: Load) -> Result:
     """One load, with the CPU time the watched process has used meanwhile."""
     before = cpu_seconds(load.watched_pid) if load.watched_pid else None
     tally = clients.run(size=load.size, window=load.window, count=load.count, seconds=load.seconds)
@@ -38,19 +43,38 @@ def run(clients: Clients, load: Load) -> Result:
     return Result(tally.messages, tally.seconds, tally.rtt_p50_us, tally.rtt_p99_us, used)
 
 
-def serve_clients() -> None:
+def serve_clients(is_managed: bool = False) -> None:
     """Clients, until the session closes the line."""
     place = hear_place()
-    clients = Clients(place.endpoint, count=place.count, timeout_ms=round(place.timeout_s * 1000))
+    timeout_ms = round(place.timeout_s * 1000)
+    clients = Clients(place.endpoint, count=place.count, timeout_ms=timeout_ms, is_managed=is_managed)
+    serve_loads(place, clients)
+
+
+def serve_python_client(opened: Callable[[str, float], ScriptClient]) -> None:
+    """One client in Python, one request at a time."""
+    place = hear_place()
+    serve_loads(place, opened(place.endpoint, place.timeout_s))
+
+
+def serve_loads(place: Place, clients: Clients | ScriptClient) -> None:
+    """Load after load, until the session closes the line."""
     answer(Placed(place.endpoint))
     for line in sys.stdin.buffer:
         answer(run(clients, msgspec.json.decode(line, type=Load)))
 
 
-def serve_worker() -> None:
+def serve_script_worker(serve: Callable[[str], NoReturn]) -> None:
+    """A worker in Python, until it is killed."""
+    place = hear_place()
+    answer(Placed(place.endpoint))
+    serve(place.endpoint)
+
+
+def serve_worker(is_managed: bool = False) -> None:
     """A worker, until it is killed."""
     place = hear_place()
-    worker = Worker(is_router=place.is_bound, count=place.count)
+    worker = Worker(is_router=place.is_bound, count=place.count, is_managed=is_managed)
     if place.is_bound:
         answer(Placed(worker.bind(place.endpoint)))
     else:
@@ -59,10 +83,22 @@ def serve_worker() -> None:
     worker.serve()
 
 
+ROLES: dict[str, Callable[[], None]] = {
+    "clients": serve_clients,
+    "worker": serve_worker,
+    "managed-clients": partial(serve_clients, is_managed=True),
+    "managed-worker": partial(serve_worker, is_managed=True),
+    "node": partial(serve_python_client, scripts.NodeClient),
+    "master": partial(serve_script_worker, scripts.serve_master),
+    "req": partial(serve_python_client, scripts.ReqClient),
+    "rep": partial(serve_script_worker, scripts.serve_rep),
+}
+
+
 def main() -> None:
     """The role is the only argument."""
     try:
-        {"clients": serve_clients, "worker": serve_worker}[sys.argv[1]]()
+        ROLES[sys.argv[1]]()
     except (LoadError, OSError, ValueError) as error:
         answer(Failure(type(error).__name__, str(error)))
 

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from zproxy.loadgen.messages import Load
+from zproxy.loadgen.programs import MANAGED, REQ_REP, RIVAL, SDK, ZPROXY
 from zproxy.loadgen.session import Figures, Session
 
 GIB = 1 << 30
@@ -27,6 +28,7 @@ class Case(msgspec.Struct, frozen=True):
     count: int = 0  # 0: until the run's seconds are over
     options: tuple[str, ...] = ()
     memory_bytes: int = 0  # free memory it takes, of all its processes
+    programs: tuple[str, str] = (ZPROXY, RIVAL)  # a pair is one run of each
 
     def load(self, seconds: float) -> Load:
         """What the clients are told. A case with a count takes the time it takes."""
@@ -92,6 +94,8 @@ KIB = Case("1KiB", 1 << 10, 1000)
 LARGE = Case("16MiB", 16 << 20, 4)
 HUGE = Case("1GiB", GIB, 1, count=1, memory_bytes=5 * GIB)
 MANY = Case("200x5", 64, 5, clients=200, workers=4)
+SMALL_MANAGED = Case("64B-managed", 64, 1000, programs=(MANAGED, ZPROXY))
+ONE_SDK = Case("sdk", 64, 1, programs=(SDK, REQ_REP))
 
 ROWS = (
     Row("64B", SMALL, "64 B, window 1000", "messages/s", attrgetter("messages_per_s"), 1.4, True),
@@ -112,6 +116,9 @@ ROWS = (
         False,
         is_against_size=True,
     ),
+    Row("managed-cpu", SMALL_MANAGED, "proxy CPU per 64 B message", "µs", attrgetter("cpu_us_per_message"), 1.5, False),
+    Row("managed", SMALL_MANAGED, "64 B, window 1000", "messages/s", attrgetter("messages_per_s"), None, True),
+    Row("sdk", ONE_SDK, "64 B, one at a time, Python at both ends", "messages/s", attrgetter("messages_per_s"), 0.8, True),
     Row("200x5", MANY, "200 clients x 5, 64 B, 4 workers", "messages/s", attrgetter("messages_per_s"), 1.4, True),
 )
 

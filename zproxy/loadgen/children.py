@@ -83,7 +83,7 @@ class Child:
 
 
 class Peer(Child):
-    """A child that speaks messages.py: "clients" or "worker"."""
+    """A child that speaks messages.py: a role of __main__.py."""
 
     def __init__(self, role: str, log: Path) -> None:
         super().__init__([sys.executable, "-m", "zproxy.loadgen", role], log)

@@ -1,4 +1,4 @@
-"""Clients: plain libzmq DEALERs of one thread that keep a window of requests under way and check every reply.
+"""Clients: libzmq DEALERs of one thread, plain or managed, that keep a window of requests under way and check every reply.
 
     window ─► slot ─► stamp, send ─► … proxy, worker, proxy … ─► receive ─► stamp_read: whose, which? ─► same slot again
 
@@ -13,12 +13,14 @@ Rule 3. No Python object between the first request and the last reply.
 from typing import NamedTuple
 
 from libc.errno cimport EAGAIN, EINTR, ENOMEM, errno
-from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from zproxy.libzmq cimport ZMQ_DEALER, LibZmq, libzmq_check, libzmq_table, zmq_msg_t
+from zproxy.envelope cimport REPLY, REQUEST, EnvelopeView, envelope_begin
+from zproxy.libzmq cimport ZMQ_DEALER, ZMQ_SNDMORE, LibZmq, libzmq_check, libzmq_table, zmq_msg_t
+from zproxy.loadgen.introduction cimport envelope_send, frame_read, introduce
 from zproxy.loadgen.sockets cimport Sockets, sockets_close, sockets_connect, sockets_open, sockets_wait
 from zproxy.loadgen.stamp cimport FILL, STAMPED_BYTES, stamp_make, stamp_read, stamp_slot, stamp_write
 
@@ -33,6 +35,7 @@ cdef enum:
     BURST_BYTES = 1 << 20
     SAMPLES_FIRST = 1 << 16
     WAIT_MS = 250               # how often silence is looked for
+    REQUEST_MS = 600_000        # a managed request's time: the run's own time-out comes first
 
 CLIENTS_MAX = 1000                      # libzmq gives a context 1,023 sockets; a stamp has room for 65,535
 WINDOW_MAX = 0xFFFF                     # the largest number in a stamp
@@ -42,9 +45,12 @@ cdef struct Flight:             # one client's window
     uint64_t number             # of the client
     uint64_t sequence           # of its last request
     uint64_t* stamps            # by slot; 0 = nothing under way
+    uint32_t conversation       # of a managed one
 
 cdef struct Load:               # one run over all clients; owns all but the sockets' own
     Sockets sockets
+    bint is_managed
+    uint64_t incarnation        # of all managed clients: their names differ
     Flight* flights
     unsigned char* payloads     # of all slots of all clients, `size` bytes each
     uint64_t* stamps            # of all slots of all clients
@@ -108,15 +114,43 @@ cdef double sample_quantile_us(const Load* load, double share) noexcept nogil:
 
 # ---- one request, one reply ----
 
+# The envelope of the client's next request.
+cdef int head_send(const Load* load, const Flight* flight) noexcept nogil:
+    cdef EnvelopeView envelope
+    envelope_begin(&envelope, REQUEST)
+    envelope.service = <const unsigned char*>b"load"
+    envelope.head.service_bytes = 4
+    envelope.head.incarnation = load.incarnation
+    envelope.head.sequence = flight.sequence
+    envelope.head.conversation = flight.conversation
+    envelope.head.remaining_ms = REQUEST_MS
+    return envelope_send(load.sockets.zmq, flight.socket, &envelope, ZMQ_SNDMORE)
+
+
+# The envelope in front of a managed reply is taken off. 0, LOAD_WRONG or an errno: EAGAIN when there is none.
+cdef int head_take(const Load* load, const Flight* flight, zmq_msg_t* frame) noexcept nogil:
+    cdef EnvelopeView envelope
+    if load.sockets.zmq.msg_recv(frame, flight.socket, load.sockets.receive_flags) < 0:
+        return errno
+    if not frame_read(load.sockets.zmq, frame, &envelope) or envelope.head.kind != <unsigned char>REPLY:
+        return LOAD_WRONG
+    return 0 if load.sockets.zmq.msg_more(frame) else <int>LOAD_WRONG
+
+
 cdef int request_send(Load* load, Flight* flight, uint64_t slot) noexcept nogil:
     cdef zmq_msg_t request
+    cdef int code
     cdef unsigned char* payload = load.payloads + (flight.number * load.window + slot) * load.size
     flight.sequence += 1
     flight.stamps[slot] = stamp_make(flight.number, slot, flight.sequence)
     stamp_write(payload, load.size, flight.stamps[slot])
-    load.sockets.zmq.msg_init_data(&request, payload, load.size, NULL, NULL)
     if load.keeps_samples:
         load.sent_ns = clock_ns()
+    if load.is_managed:
+        code = head_send(load, flight)
+        if code:
+            return code
+    load.sockets.zmq.msg_init_data(&request, payload, load.size, NULL, NULL)
     if load.sockets.zmq.msg_send(&request, flight.socket, 0) < 0:
         return errno
     load.sent += 1
@@ -149,6 +183,11 @@ cdef int reply_take(Load* load, Flight* flight) noexcept nogil:
     cdef int64_t slot
     cdef int code = 0
     zmq.msg_init(&reply)
+    if load.is_managed:
+        code = head_take(load, flight, &reply)
+        if code:
+            zmq.msg_close(&reply)
+            return code
     if zmq.msg_recv(&reply, flight.socket, load.sockets.receive_flags) < 0:
         code = errno
         zmq.msg_close(&reply)
@@ -258,12 +297,15 @@ cdef int load_prepare(Load* load) noexcept nogil:
 
 
 cdef class Clients:
-    """`count` DEALERs at `endpoint`. Nothing for `timeout_ms` ends a run. Raises OSError. One thread."""
+    """`count` DEALERs at `endpoint`, managed ones or plain. Nothing for `timeout_ms` ends a run. One thread.
+
+    Raises OSError; of managed ones NoAnswer, too: they are introduced at once.
+    """
 
     cdef Load load
     cdef str endpoint
 
-    def __cinit__(self, endpoint, *, int count=1, int timeout_ms=10_000):
+    def __cinit__(self, endpoint, *, int count=1, int timeout_ms=10_000, bint is_managed=False):
         cdef const LibZmq* zmq = libzmq_table()
         cdef bytes name = endpoint.encode()
         cdef int index
@@ -272,13 +314,17 @@ cdef class Clients:
         self.endpoint = endpoint
         self.load.timeout_ns = <int64_t>timeout_ms * 1000000
         libzmq_check(sockets_open(&self.load.sockets, zmq, ZMQ_DEALER, count, min(timeout_ms, <int>WAIT_MS)))
-        libzmq_check(sockets_connect(&self.load.sockets, name))
+        libzmq_check(sockets_connect(&self.load.sockets, name, is_managed))
         self.load.flights = <Flight*>calloc(count, sizeof(Flight))
         if self.load.flights == NULL:
             raise MemoryError
         for index in range(count):
             self.load.flights[index].socket = self.load.sockets.sockets[index]
             self.load.flights[index].number = <uint64_t>index
+        self.load.is_managed = is_managed
+        self.load.incarnation = <uint64_t>clock_ns()
+        if is_managed:
+            self._introduce()
 
     def __dealloc__(self):
         sockets_close(&self.load.sockets)       # first: libzmq may still look at the payloads
@@ -306,6 +352,20 @@ cdef class Clients:
             code = load_run(&self.load)
         self._check(code)
         return self._tally()
+
+    cdef int _introduce(self) except -1:
+        cdef Flight* flight
+        cdef int index
+        cdef int code = 0
+        for index in range(self.load.sockets.count):
+            flight = &self.load.flights[index]
+            with nogil:
+                code = introduce(
+                    self.load.sockets.zmq, flight.socket, False, flight.number, self.load.incarnation,
+                    self.load.timeout_ns, &flight.conversation,
+                )
+            self._check(<int>LOAD_SILENT if code == EAGAIN else code)
+        return 0
 
     cdef int _check(self, int code) except -1:
         missing = self.load.sent - self.load.answered

@@ -136,14 +136,15 @@ class Comparison:
             for case in cases:
                 for transport in plan.transports:
                     self._take_pair(case, transport, number)
-                for program in programs if number < plan.beside_count else ():
+                is_turn = number < plan.beside_count and case.programs == (ZPROXY, RIVAL)
+                for program in programs if is_turn else ():
                     self._take_beside(case, program)
         return self.book
 
     def _take_pair(self, case: Case, transport: str, number: int) -> None:
-        order = (ZPROXY, RIVAL) if number % 2 == 0 else (RIVAL, ZPROXY)
+        order = case.programs if number % 2 == 0 else case.programs[::-1]
         figures = {program: self._measure(program, case, transport) for program in order}
-        own, rival = figures[ZPROXY], figures[RIVAL]
+        own, rival = (figures[program] for program in case.programs)
         if own is not None and rival is not None:
             self.book.pairs.append(Pair(case.name, transport, own, rival))
 

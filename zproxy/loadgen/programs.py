@@ -1,6 +1,9 @@
 """Programs: what can be measured, how each is started, and the word where one is not installed.
 
     proxies     clients ─► frontend │ backend ◄─ DEALER workers       zproxy, zmq.proxy, pyomq.proxy
+    managed     the same, in managed messages                         zproxy, managed
+    SDK         a Node ─► frontend │ backend ◄─ a Master, in Python   zproxy, SDK
+    REQ-REP     REQ ────► frontend │ backend ◄─ REP, in Python        zmq.proxy, REQ-REP
     haproxy     clients ─► its listener ─► one ROUTER worker, bound   bytes only: no framing, no routing, one hop
     direct      clients ─────────────────► one ROUTER worker, bound   no proxy at all
 """
@@ -24,10 +27,26 @@ ZMQ_PROXY = [sys.executable, str(Path(__file__).with_name("zmq_proxy.py"))]
 # Without high-water marks: with the default of 1,000 messages zmq.proxy's ROUTER silently drops replies at a window
 # of 1,000, since it learns in steps of 500 what was read. A run that loses replies is no measurement.
 LOSSLESS_ZMQ_PROXY = [*ZMQ_PROXY, "--high-water-mark", "0"]
+MANAGED, SDK, REQ_REP = "zproxy, managed", "zproxy, SDK", "zmq.proxy, REQ-REP"
+ZPROXY_RUN = [sys.executable, "-m", "zproxy", "run", "--log-format", "json", "--control", "off"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A proxy, and what talks through it: roles of __main__.py."""
+
+    argv: list[str]
+    clients: str = "clients"
+    worker: str = "worker"
+
+
 PROXIES = {
-    ZPROXY: [sys.executable, "-m", "zproxy", "run", "--log-format", "json", "--control", "off"],
-    RIVAL: LOSSLESS_ZMQ_PROXY,
-    "pyomq.proxy": [*LOSSLESS_ZMQ_PROXY, "--library", "pyomq"],
+    ZPROXY: Program(ZPROXY_RUN),
+    MANAGED: Program(ZPROXY_RUN, "managed-clients", "managed-worker"),
+    SDK: Program(ZPROXY_RUN, "node", "master"),
+    RIVAL: Program(LOSSLESS_ZMQ_PROXY),
+    REQ_REP: Program(LOSSLESS_ZMQ_PROXY, "req", "rep"),
+    "pyomq.proxy": Program([*LOSSLESS_ZMQ_PROXY, "--library", "pyomq"]),
 }
 NEIGHBOURS = ("direct", "haproxy", "pyomq.proxy")
 
@@ -83,6 +102,12 @@ class Lane:
     proxy: Child | None = None
 
 
+def roles(program: str) -> tuple[str, str]:
+    """Of its clients and its worker."""
+    found = PROXIES.get(program, PROXIES[ZPROXY])
+    return found.clients, found.worker
+
+
 def missing(program: str) -> str | None:
     """Why it cannot be measured here, and what would help; None when it can."""
     if program == "haproxy" and shutil.which("haproxy") is None:
@@ -101,8 +126,10 @@ def start(program: str, room: Room) -> Lane:
 
 def start_proxy(program: str, room: Room) -> Lane:
     """One of PROXIES, and its workers."""
-    argv = [*PROXIES[program], "--frontend", room.endpoint("frontend"), "--backend", room.endpoint("backend")]
-    proxy = room.start([*argv, *(room.options if program == ZPROXY else ())])
+    argv = PROXIES[program].argv
+    options = room.options if argv is ZPROXY_RUN else ()
+    sides = ["--frontend", room.endpoint("frontend"), "--backend", room.endpoint("backend")]
+    proxy = room.start([*argv, *sides, *options])
     line = proxy.read_line(START_SECONDS)
     if not line.startswith("ready "):
         raise LoadError(f"{program} said {line.strip()!r} instead of ready")

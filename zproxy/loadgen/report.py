@@ -63,12 +63,20 @@ def verdict_text(outcome: Outcome) -> str:
     return "[green]met[/]" if outcome.is_met else "[red]missed[/]"
 
 
-def ratio_table(outcomes: list[Outcome], with_titles: bool) -> Table:
-    """zproxy / zmq.proxy: the median of the pairs, its target, the spread, and the figures behind it."""
-    table = Table(title=f"{ZPROXY} / {RIVAL}, median of pairs", box=SIMPLE)
+def ratio_tables(outcomes: list[Outcome], with_titles: bool) -> list[Table]:
+    """One for each two programs that were compared."""
+    rivals = dict.fromkeys(outcome.row.case.programs for outcome in outcomes)
+    return [
+        ratio_table(both, [each for each in outcomes if each.row.case.programs == both], with_titles) for both in rivals
+    ]
+
+
+def ratio_table(programs: tuple[str, str], outcomes: list[Outcome], with_titles: bool) -> Table:
+    """The median of the pairs, its target, the spread, and the figures behind it."""
+    table = Table(title=f"{' / '.join(programs)}, median of pairs", box=SIMPLE)
     for heading in ("row", *(["what"] if with_titles else []), "over"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("median", "target", "", "spread", ZPROXY, RIVAL):
+    for heading in ("median", "target", "", "spread", *programs):
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         row = outcome.row
@@ -88,7 +96,7 @@ def beside_table(book: Book) -> Table:
     for heading in ("row", ZPROXY, RIVAL, *programs):
         table.add_column(heading, justify="left" if heading == "row" else "right", no_wrap=True)
     for outcome in book.outcomes():
-        if outcome.transport == book.plan.transports[0]:
+        if outcome.transport == book.plan.transports[0] and outcome.row.case.programs == (ZPROXY, RIVAL):
             others = [book.beside_of(outcome.row, program) for program in programs]
             values = [quantity(value, outcome.row.unit) for value in (outcome.own, outcome.rival, *others)]
             table.add_row(outcome.row.name, *values)
@@ -99,7 +107,8 @@ def print_book(book: Book, console: Console) -> None:
     """Tables, then what was left out or failed."""
     console.print(", ".join(f"{name} {value}" for name, value in machine().items()), highlight=False)
     if book.pairs:
-        console.print(ratio_table(book.outcomes(), with_titles=console.width >= TITLES_WIDTH))
+        for table in ratio_tables(book.outcomes(), with_titles=console.width >= TITLES_WIDTH):
+            console.print(table)
     if book.beside:
         console.print(beside_table(book))
     for remark in book.remarks:
@@ -138,8 +147,7 @@ def plain(book: Book) -> dict[str, Any]:
                 "median": outcome.median,
                 "ratios": outcome.ratios,
                 "is_met": outcome.is_met,
-                ZPROXY: outcome.own,
-                RIVAL: outcome.rival,
+                **dict(zip(outcome.row.case.programs, (outcome.own, outcome.rival), strict=True)),
             }
             for outcome in book.outcomes()
         ],

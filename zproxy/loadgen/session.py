@@ -21,7 +21,7 @@ import msgspec
 
 from zproxy.loadgen.children import START_SECONDS, Peer
 from zproxy.loadgen.messages import Load, Place, Placed, Result
-from zproxy.loadgen.programs import Lane, Room, start
+from zproxy.loadgen.programs import Lane, Room, roles, start
 from zproxy.procfs import peak_rss_bytes
 
 GREETING = Load(size=16, window=1)
@@ -83,8 +83,9 @@ class Session:
             directory = Path(tempfile.gettempdir()) / f"zproxy-load-{secrets.token_hex(8)}"
             self._stack.callback(shutil.rmtree, directory, ignore_errors=True)  # known before a signal can come between
             directory.mkdir(mode=0o700)
-            self._clients = self._open("clients", directory)
-            room = Room(directory, self._stack, self._open("worker", directory), workers, transport, tuple(options))
+            of_clients, of_worker = roles(program)
+            self._clients = self._open(of_clients, directory)
+            room = Room(directory, self._stack, self._open(of_worker, directory), workers, transport, tuple(options))
             lane = start(program, room) if endpoints is None else join(room, *endpoints)
             self._proxy = lane.proxy
             self._clients.ask(Place(lane.frontend, clients, timeout_s=timeout_s), Placed, START_SECONDS)

@@ -23,8 +23,8 @@ cdef struct Sockets:            # owns everything but `zmq`
 cdef int sockets_open(Sockets* sockets, const LibZmq* zmq, int kind, int count, int timeout_ms) noexcept nogil
 cdef void sockets_close(Sockets* sockets) noexcept nogil
 
-# Connects every one of them. 0 or an errno.
-cdef int sockets_connect(Sockets* sockets, const char* endpoint) noexcept nogil
+# Connects every one of them, as managed peers or as plain ones. 0 or an errno.
+cdef int sockets_connect(Sockets* sockets, const char* endpoint, bint is_managed) noexcept nogil
 
 # How many of `ready` are filled; 0 after timeout_ms or an interruption. One socket is always named, at once.
 cdef int sockets_wait(Sockets* sockets) noexcept nogil

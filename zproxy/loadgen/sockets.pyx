@@ -7,7 +7,7 @@ from libc.string cimport memset, strchr
 from posix.unistd cimport close
 
 from zproxy.libzmq cimport (
-    ZMQ_DONTWAIT, ZMQ_FD, ZMQ_IPV6, ZMQ_LINGER, ZMQ_RCVHWM, ZMQ_RCVTIMEO, ZMQ_SNDHWM, LibZmq
+    ZMQ_DONTWAIT, ZMQ_FD, ZMQ_IPV6, ZMQ_LINGER, ZMQ_METADATA, ZMQ_RCVHWM, ZMQ_RCVTIMEO, ZMQ_SNDHWM, LibZmq
 )
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -91,14 +91,17 @@ cdef void sockets_close(Sockets* sockets) noexcept nogil:
     memset(sockets, 0, sizeof(Sockets))
 
 
-cdef int sockets_connect(Sockets* sockets, const char* endpoint) noexcept nogil:
+cdef int sockets_connect(Sockets* sockets, const char* endpoint, bint is_managed) noexcept nogil:
+    cdef const LibZmq* zmq = sockets.zmq
     cdef int index
     cdef int code
     for index in range(sockets.count):
         code = socket_set(sockets, sockets.sockets[index], ZMQ_IPV6, strchr(endpoint, b"[") != NULL)
         if code:
             return code
-        if sockets.zmq.connect(sockets.sockets[index], endpoint) != 0:
+        if is_managed and zmq.setsockopt(sockets.sockets[index], ZMQ_METADATA, b"X-zproxy:1", 10) != 0:
+            return errno
+        if zmq.connect(sockets.sockets[index], endpoint) != 0:
             return errno
     return 0
 

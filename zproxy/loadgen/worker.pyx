@@ -1,25 +1,57 @@
-"""Worker: sends every message back as it came, frames moved and not copied. A plain libzmq DEALER or ROUTER.
+"""Worker: sends every message back as it came, frames moved and not copied. A libzmq DEALER or ROUTER, or a managed
+worker, whose envelope alone is another.
 
 Runs in a process of its own until that is killed.
 """
 
-from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EAGAIN, EINTR, errno
+import os
 
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EAGAIN, EINTR, EPROTO, errno
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from zproxy.envelope cimport REPLY, REQUEST, EnvelopeView, envelope_begin
 from zproxy.libzmq cimport (
     ZMQ_DEALER, ZMQ_LAST_ENDPOINT, ZMQ_ROUTER, ZMQ_SNDMORE, LibZmq, libzmq_check, libzmq_table, zmq_msg_t
 )
+from zproxy.loadgen.introduction cimport envelope_send, frame_read, introduce
 from zproxy.loadgen.sockets cimport Sockets, sockets_close, sockets_connect, sockets_open, sockets_wait
 
 cdef enum:
     ENDPOINT_BYTES = 256
+    INTRODUCTION_NS = 10_000_000_000
+
+
+# The envelope of a reply goes out for a request's. 0, or an errno: EAGAIN when there is none.
+cdef int head_answer(const LibZmq* zmq, void* socket, uint32_t conversation, int receive_flags) noexcept nogil:
+    cdef zmq_msg_t frame
+    cdef EnvelopeView asked
+    cdef EnvelopeView answer
+    cdef int code = 0
+    zmq.msg_init(&frame)
+    if zmq.msg_recv(&frame, socket, receive_flags) < 0:
+        code = errno
+    elif not frame_read(zmq, &frame, &asked) or asked.head.kind != <unsigned char>REQUEST or not zmq.msg_more(&frame):
+        code = EPROTO
+    else:
+        envelope_begin(&answer, REPLY)
+        answer.head.incarnation = asked.head.incarnation
+        answer.head.sequence = asked.head.sequence
+        answer.head.lease = asked.head.lease
+        answer.head.conversation = conversation
+        code = envelope_send(zmq, socket, &answer, ZMQ_SNDMORE)
+    zmq.msg_close(&frame)
+    return code
 
 
 # One message there and back. 0, or an errno: EAGAIN when there is none.
-cdef int echo(const LibZmq* zmq, void* socket, int receive_flags) noexcept nogil:
+cdef int echo(const LibZmq* zmq, void* socket, uint32_t conversation, int receive_flags) noexcept nogil:
     cdef zmq_msg_t frame
     cdef int more = 1
     cdef int code = 0
+    if conversation:
+        code = head_answer(zmq, socket, conversation, receive_flags)
     while more and code == 0:
         zmq.msg_init(&frame)
         if zmq.msg_recv(&frame, socket, receive_flags) < 0:
@@ -33,7 +65,8 @@ cdef int echo(const LibZmq* zmq, void* socket, int receive_flags) noexcept nogil
 
 
 # Until a socket fails or a signal comes; the errno.
-cdef int serve_all(Sockets* sockets) noexcept nogil:
+cdef int serve_all(Sockets* sockets, const uint32_t* conversations) noexcept nogil:
+    cdef int named
     cdef int index
     cdef int ready
     cdef int code
@@ -43,8 +76,9 @@ cdef int serve_all(Sockets* sockets) noexcept nogil:
             return EINTR
         for index in range(ready):
             code = 0
+            named = sockets.ready[index]
             while code == 0:
-                code = echo(sockets.zmq, sockets.sockets[sockets.ready[index]], sockets.receive_flags)
+                code = echo(sockets.zmq, sockets.sockets[named], conversations[named], sockets.receive_flags)
             if code != EAGAIN:
                 return code
 
@@ -53,18 +87,35 @@ cdef class Worker:
     """`count` sockets of one thread that send back whatever they are sent."""
 
     cdef Sockets sockets
+    cdef uint32_t* conversations    # by socket; 0 = a plain one
+    cdef bint is_managed
 
-    def __cinit__(self, *, bint is_router=False, int count=1):
+    def __cinit__(self, *, bint is_router=False, int count=1, bint is_managed=False):
         cdef const LibZmq* zmq = libzmq_table()
+        self.is_managed = is_managed
+        self.conversations = <uint32_t*>calloc(count, sizeof(uint32_t))
+        if self.conversations == NULL:
+            raise MemoryError
         libzmq_check(sockets_open(&self.sockets, zmq, ZMQ_ROUTER if is_router else ZMQ_DEALER, count, -1))
 
     def __dealloc__(self):
         sockets_close(&self.sockets)
+        free(self.conversations)
 
     def connect(self, endpoint):
-        """Connects every socket there. Raises OSError."""
+        """Connects every socket there, and introduces managed ones. Raises OSError."""
         cdef bytes name = endpoint.encode()
-        libzmq_check(sockets_connect(&self.sockets, name))
+        cdef uint64_t incarnation = <uint64_t>os.getpid()
+        cdef int index
+        cdef int code = 0
+        libzmq_check(sockets_connect(&self.sockets, name, self.is_managed))
+        for index in range(self.sockets.count if self.is_managed else 0):
+            with nogil:
+                code = introduce(
+                    self.sockets.zmq, self.sockets.sockets[index], True, <uint64_t>index, incarnation,
+                    INTRODUCTION_NS, &self.conversations[index],
+                )
+            libzmq_check(code)
 
     def bind(self, endpoint):
         """Binds the first socket; the endpoint with its port. Raises OSError."""
@@ -83,7 +134,7 @@ cdef class Worker:
         cdef int code
         while True:
             with nogil:
-                code = serve_all(&self.sockets)
+                code = serve_all(&self.sockets, self.conversations)
             if code != EINTR:
                 libzmq_check(code)
             PyErr_CheckSignals()
