@@ -33,6 +33,7 @@ def save_plot(book: Book, path: Path) -> Path:
     axes.set_yticks(range(len(outcomes)), [label(outcome) for outcome in outcomes])
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel(f"{ZPROXY} / {RIVAL} unless named: median and spread of {book.plan.pair_count} pairs; | is the target")
+    compared = f"{ZPROXY} / {RIVAL} unless named"
+    axes.set_xlabel(f"{compared}: median and spread of {book.plan.pair_count} pairs; | is the target")
     figure.savefig(path, dpi=120)
     return path

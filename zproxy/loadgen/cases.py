@@ -118,7 +118,7 @@ ROWS = (
     ),
     Row("managed-cpu", SMALL_MANAGED, "proxy CPU per 64 B message", "µs", attrgetter("cpu_us_per_message"), 1.5, False),
     Row("managed", SMALL_MANAGED, "64 B, window 1000", "messages/s", attrgetter("messages_per_s"), None, True),
-    Row("sdk", ONE_SDK, "64 B, one at a time, Python at both ends", "messages/s", attrgetter("messages_per_s"), 0.8, True),
+    Row("sdk", ONE_SDK, "64 B, one at a time, in Python", "messages/s", attrgetter("messages_per_s"), 0.8, True),
     Row("200x5", MANY, "200 clients x 5, 64 B, 4 workers", "messages/s", attrgetter("messages_per_s"), 1.4, True),
 )
 

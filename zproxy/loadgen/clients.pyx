@@ -1,4 +1,5 @@
-"""Clients: libzmq DEALERs of one thread, plain or managed, that keep a window of requests under way and check every reply.
+"""Clients: libzmq DEALERs of one thread, plain or managed, that keep a window of requests under way, and check every
+reply.
 
     window ─► slot ─► stamp, send ─► … proxy, worker, proxy … ─► receive ─► stamp_read: whose, which? ─► same slot again
 

@@ -7,7 +7,7 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from zproxy.envelope cimport (
-    ACCEPTED, ENVELOPE_BYTES_MAX, FAULT_NONE, HELLO, READY, WELCOME, Kind, envelope_begin, envelope_bytes,
+    ACCEPTED, FAULT_NONE, HELLO, READY, WELCOME, Kind, envelope_begin, envelope_bytes,
     envelope_read, envelope_write
 )
 from zproxy.libzmq cimport ZMQ_SNDMORE

@@ -61,16 +61,17 @@ class ReqClient(ScriptClient):
     """A REQ socket."""
 
     def __init__(self, endpoint: str, timeout_s: float) -> None:
-        self._socket = zmq.Context.instance().socket(zmq.REQ)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.REQ)
         self._socket.rcvtimeo = round(timeout_s * 1000)
         self._socket.connect(endpoint)
 
     def ask(self, payload: bytes) -> bytes:
         try:
             self._socket.send(payload)
-            return self._socket.recv()
+            reply: bytes = self._socket.recv()
         except zmq.Again as error:
             raise NoAnswer("a request was never answered: see the proxy's log") from error
+        return reply
 
 
 def serve_master(endpoint: str) -> NoReturn:
@@ -87,7 +88,7 @@ def serve_master(endpoint: str) -> NoReturn:
 
 def serve_rep(endpoint: str) -> NoReturn:
     """A REP socket that does the same."""
-    worker = zmq.Context.instance().socket(zmq.REP)
+    worker: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.REP)
     worker.connect(endpoint)
     while True:
         worker.send(worker.recv())
