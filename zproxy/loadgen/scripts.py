@@ -62,7 +62,7 @@ class ReqClient(ScriptClient):
 
     def __init__(self, endpoint: str, timeout_s: float) -> None:
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.REQ)
-        self._socket.rcvtimeo = round(timeout_s * 1000)
+        self._socket.setsockopt(zmq.RCVTIMEO, round(timeout_s * 1000))
         self._socket.connect(endpoint)
 
     def ask(self, payload: bytes) -> bytes:
