@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from zproxy.proxy import Proxy
 
 
+# What a worker is in one word, by what keeps it from more work.
+WORKER_STATES = ("hello", "leaving", "suspect", "paused", "busy", "ready")
+
+
 class Service(msgspec.Struct, frozen=True):
     """`was_offered`: by a worker, ever. `oldest_ms`: how long the first that waits has waited."""
 
@@ -120,7 +124,7 @@ def worker_of(row: PeerRow) -> Worker:
 
 
 def worker_state(row: PeerRow) -> str:
-    """In one word, what keeps it from more work: hello, leaving, suspect, paused, busy; or ready."""
+    """One of WORKER_STATES: the first that holds."""
     if not row.is_known:
         return "hello"
     if row.is_leaving:

@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from support.processes import halted
 from support.proxies import ProxyProcess
 from support.waiting import wait_until
 
-from zproxy import ApplicationError, Master, Request
+from zproxy import ApplicationError, Master, Request, control
 from zproxy.cli.call import as_json, shown, written
 from zproxy.processes import spawn
 
@@ -46,8 +47,15 @@ def own_error(request: Request) -> Any:
 
 
 @pytest.fixture(scope="module")
-def proxy() -> Iterator[ProxyProcess]:
-    running = ProxyProcess("zproxy")
+def control_path() -> Iterator[Path]:
+    """Of the proxy's own socket: others may run during the tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder, "control")
+
+
+@pytest.fixture(scope="module")
+def proxy(control_path: Path) -> Iterator[ProxyProcess]:
+    running = ProxyProcess("zproxy", options=("--control", str(control_path)))
     assert running.frontend
     yield running
     running.assert_ends_well()
@@ -330,14 +338,14 @@ def test_without_a_proxy_it_says_where_it_looked() -> None:
     assert f"no proxy has answered at {NOBODY}" in done.stderr and "--timeout" in done.stderr
 
 
-def test_a_name_in_use_is_told(served: ProxyProcess) -> None:
+def test_a_name_in_use_is_told(served: ProxyProcess, control_path: Path) -> None:
     waiting = spawn(
         [ZPROXY, "call", "nobody", "--node", "rank1", "--frontend", served.frontend],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     try:
-        wait_until(lambda: "rank1" in waiting_nodes(), "the first is there")
+        wait_until(lambda: "rank1" in nodes_at(control_path), "the first is there")
         said = failed(served, "echo", "--node", "rank1", "--timeout", "1s")
         assert "NAME_IN_USE" in said, said
     finally:
@@ -345,23 +353,24 @@ def test_a_name_in_use_is_told(served: ProxyProcess) -> None:
         waiting.communicate()
 
 
-def waiting_nodes() -> list[str]:
-    done = ended("status", "--json")
-    return [node["name"] for node in json.loads(done.stdout)["nodes"]] if done.returncode == 0 else []
+def nodes_at(control_path: Path) -> list[str]:
+    return [node["name"] for node in json.loads(control.ask(control_path, "status"))["nodes"]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_cancels_it_without_a_word(served: ProxyProcess, number: signal.Signals) -> None:
+def test_a_signal_cancels_it_without_a_word(
+    served: ProxyProcess, control_path: Path, number: signal.Signals
+) -> None:
     waiting = spawn(
         [ZPROXY, "call", "nobody", "--node", "rank2", "--frontend", served.frontend],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    wait_until(lambda: "rank2" in waiting_nodes(), "it asks")
+    wait_until(lambda: "rank2" in nodes_at(control_path), "it asks")
     waiting.send_signal(number)
     output, errors = waiting.communicate(timeout=15)
     assert (waiting.returncode, output, errors.strip()) == (128 + number, "", "")
-    wait_until(lambda: "rank2" not in waiting_nodes(), "it has said GOODBYE")
+    wait_until(lambda: "rank2" not in nodes_at(control_path), "it has said GOODBYE")
 
 
 def test_a_reply_waits_for_a_proxy_that_stands_still(served: ProxyProcess) -> None:

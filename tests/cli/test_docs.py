@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from zproxy.config import OPTIONS, Option
 from zproxy.counters import COUNTER_HELP, COUNTER_NAMES, GAUGE_HELP, GAUGE_NAMES
 from zproxy.entries import CLOSINGS, REFUSALS
+from zproxy.status import WORKER_STATES, Node, Service, Status, Worker
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 
@@ -43,3 +47,19 @@ def test_every_counter_and_gauge_is_explained() -> None:
 def test_every_refusal_and_every_closing_has_its_advice() -> None:
     assert named(table("refusals")) == list(REFUSALS)
     assert named(table("closings")) == ["eof", "reset", "stop", *CLOSINGS]
+
+
+def fields(struct: Any) -> list[str]:
+    return [field.name for field in msgspec.structs.fields(struct)]
+
+
+def test_every_field_of_the_status_is_explained() -> None:
+    rows = table("status")
+    assert named(rows) == fields(Status)
+    for name, struct in (("services", Service), ("workers", Worker), ("nodes", Node)):
+        (row,) = [row for row in rows if row.startswith(f"| `{name}` |")]
+        assert re.findall(r"`(\w+)`", row)[1:] == fields(struct)
+
+
+def test_every_state_of_a_worker_is_explained() -> None:
+    assert named(table("states")) == list(WORKER_STATES)
