@@ -156,3 +156,9 @@ def test_brackets_of_an_address_are_no_markup() -> None:
     peer = PEER._replace(address="[::1]:5555")
     text = drawn(status(frontend=("ipc:///run/[red]/x",), workers=(worker_of(peer),)), 80)
     assert "[::1]:5555" in text and "ipc:///run/[red]/x" in text
+
+
+def test_a_row_is_one_line_where_there_is_room() -> None:
+    """An empty last column is no reason to fold the first."""
+    lines = drawn(status(services=(Service("gradients", True, ("m1",), 0, 0, None),)), 160).splitlines()
+    assert any(line.split() == ["gradients", "1", "0", "0B", "–"] for line in lines)

@@ -155,7 +155,7 @@ def section(title: str, table: Table, empty: str) -> Iterator[RenderableType]:
     yield ""
     if table.row_count:
         yield Text(title, "bold")
-        yield Padding(table, (0, 0, 0, 2), expand=False)
+        yield Padding(table, (0, 0, 0, 2))  # expanded: else an empty last column takes from the first
     else:
         yield Text.assemble((title, "bold"), f": {empty}")
 
