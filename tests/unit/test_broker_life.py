@@ -28,6 +28,8 @@ request_flags = st.lists(
     max_size=2,
     unique=True,
 )
+often = st.sampled_from([True, True, True, True, False])
+seldom = st.sampled_from([False] * 9 + [True])
 Key = tuple[str, int, int]  # name, incarnation, sequence
 
 
@@ -49,17 +51,38 @@ class Life(RuleBasedStateMachine):
         self.desk = Desk()
         self.seats: dict[int, Seat] = {}
         self.open: dict[Key, Kind] = {}  # accepted, of nodes that are there, no outcome told
+        self.leased: dict[Key, int] = {}  # of the open ones, those a worker has: the lease
         self.unusable: set[int] = set()
         self.is_draining = False
 
-    @initialize(no_worker_wait_ms=st.sampled_from([0, 0, 700]))
-    def begin(self, no_worker_wait_ms: int) -> None:
+    @initialize(no_worker_wait_ms=st.sampled_from([0, 0, 700]), services=offers, credit=st.integers(1, 3))
+    def begin(self, no_worker_wait_ms: int, services: list[str], credit: int) -> None:
         self.desk = Desk(no_worker_wait_ms)
+        self.connect_node(1, "a", 1, False)
+        self.connect_node(2, "b", 2, False)
+        self.connect_worker(101, "a", 1, ["red", "green"])
+        self.connect_worker(102, "b", 2, services)
+        self.say_ready(self.seats[101], "a", 1, ["red", "green"], credit)
 
     # ---- what is told ----
 
     def key(self, node: Node, sequence: int) -> Key:
         return node.name, node.incarnation, sequence
+
+    def key_of(self, delivery: Told) -> Key:
+        given = delivery.envelope
+        return given.name, given.incarnation, given.sequence
+
+    def close(self, key: Key) -> None:
+        self.open.pop(key, None)
+        self.leased.pop(key, None)
+
+    def close_post(self, delivery: Told) -> None:
+        """Nothing is told of a post that a worker had, unless its ACCEPTED is still to come."""
+        key = self.key_of(delivery)
+        if delivery.kind == "POST" and self.leased.get(key) == delivery.envelope.lease:
+            self.steps()
+            self.close(key)
 
     def see(self, told: Told) -> None:
         """Whatever the broker says has to fit what the model knows."""
@@ -82,6 +105,8 @@ class Life(RuleBasedStateMachine):
             assert lease and lease not in seat.held
             assert seat.is_known and not seat.is_leaving and told.peer not in self.unusable
             seat.held[lease] = told, True
+            if self.key_of(told) in self.open:
+                self.leased[self.key_of(told)] = lease
             assert len(seat.held) <= seat.credit, "more than the credit"
             assert 1 <= told.envelope.remaining_ms <= LONGEST_MS
         elif told.kind == "CANCEL":
@@ -89,6 +114,8 @@ class Life(RuleBasedStateMachine):
             assert is_live, "cancelled twice"
             assert delivery.envelope.sequence == told.envelope.sequence
             seat.held[lease] = delivery, False
+            if delivery.kind == "POST" and self.leased.get(self.key_of(delivery)) == lease:
+                self.close(self.key_of(delivery))
 
     def see_node(self, node: Node, told: Told) -> None:
         if told.kind not in ("REPLY", "ERROR") or told.envelope.sequence == 0:
@@ -97,15 +124,13 @@ class Life(RuleBasedStateMachine):
             return  # of what was not accepted, unless its rule says otherwise
         key = self.key(node, told.envelope.sequence)
         assert key in self.open, f"a second outcome, or one of nothing: {told}"
-        del self.open[key]
+        self.close(key)
 
     def step(self) -> bool:
         step = self.desk.probe.step(self.desk.now_ms)
         if step is None:
             return False
         told = Told(*step)
-        if told.code == "DRAINING" and told.peer in self.seats:
-            self.open.pop(self.key(self.seats[told.peer].peer, told.envelope.sequence))  # type: ignore[arg-type]
         if told.kind == "GOODBYE" and told.peer in self.seats:
             seat = self.seats[told.peer]
             assert not (seat.is_leaving and seat.held), "GOODBYE before all is settled"
@@ -118,19 +143,26 @@ class Life(RuleBasedStateMachine):
 
     # ---- who is there ----
 
-    @rule(slot=st.sampled_from([*NODE_SLOTS]))
-    def connect_node(self, slot: int) -> None:
-        if slot not in self.seats:
-            self.seats[slot] = Seat(self.desk.connect_node(slot))
+    @rule(slot=st.sampled_from([*NODE_SLOTS]), name=names, incarnation=incarnations, is_silent=st.booleans())
+    def connect_node(self, slot: int, name: str, incarnation: int, is_silent: bool) -> None:
+        if slot in self.seats:
+            return
+        self.seats[slot] = Seat(self.desk.connect_node(slot))
+        if not is_silent:
+            self.say_hello(self.seats[slot], name, incarnation)
 
-    @rule(slot=st.sampled_from([*WORKER_SLOTS]))
-    def connect_worker(self, slot: int) -> None:
-        if slot not in self.seats:
-            self.seats[slot] = Seat(self.desk.connect_worker(slot))
+    @rule(slot=st.sampled_from([*WORKER_SLOTS]), name=names, incarnation=incarnations, services=offers)
+    def connect_worker(self, slot: int, name: str, incarnation: int, services: list[str]) -> None:
+        if slot in self.seats:
+            return
+        self.seats[slot] = Seat(self.desk.connect_worker(slot))
+        if services:
+            self.say_ready(self.seats[slot], name, incarnation, services, 2)
 
-    def some(self, slot: int, role: type[Node] | type[Worker]) -> Seat | None:
-        """Of the connected ones, one that the number picks."""
+    def some(self, slot: int, role: type[Node] | type[Worker], busy: bool = False) -> Seat | None:
+        """Of the connected ones, one that the number picks; `busy`: with something to answer, if there is any."""
         seats = [seat for _, seat in sorted(self.seats.items()) if isinstance(seat.peer, role)]
+        seats = [seat for seat in seats if seat.held] or seats if busy else seats
         return seats[slot % len(seats)] if seats else None
 
     def named(self, role: type[Node] | type[Worker], name: str) -> Seat | None:
@@ -155,22 +187,37 @@ class Life(RuleBasedStateMachine):
             return True
         return False
 
-    @rule(slot=st.integers(0, 3), name=names, incarnation=incarnations)
-    def hello(self, slot: int, name: str, incarnation: int) -> None:
+    @rule(slot=st.integers(0, 3), name=names, incarnation=incarnations, is_same=often)
+    def hello(self, slot: int, name: str, incarnation: int, is_same: bool) -> None:
         seat = self.some(slot, Node)
         if seat is None:
             return
+        if is_same and seat.is_known:
+            name, incarnation = seat.peer.name, seat.peer.incarnation
+        self.say_hello(seat, name, incarnation)
+
+    def say_hello(self, seat: Seat, name: str, incarnation: int) -> None:
         told = seat.peer.say(Kind.HELLO, name=name, incarnation=incarnation)
         if self.greet(seat, told, name, incarnation):
             seat.peer.name, seat.peer.incarnation = name, incarnation
             seat.is_known, seat.is_leaving = True, False
         self.see(told)
 
-    @rule(slot=st.integers(0, 3), name=names, incarnation=incarnations, services=offers, credit=st.integers(0, 3))
-    def ready(self, slot: int, name: str, incarnation: int, services: list[str], credit: int) -> None:
+    @rule(
+        slot=st.integers(0, 3), name=names, incarnation=incarnations, services=offers, credit=st.integers(0, 3),
+        is_same=often,
+    )
+    def ready(
+        self, slot: int, name: str, incarnation: int, services: list[str], credit: int, is_same: bool
+    ) -> None:
         seat = self.some(slot, Worker)
         if seat is None:
             return
+        if is_same and seat.is_known:
+            name, incarnation = seat.peer.name, seat.peer.incarnation
+        self.say_ready(seat, name, incarnation, services, credit)
+
+    def say_ready(self, seat: Seat, name: str, incarnation: int, services: list[str], credit: int) -> None:
         assert isinstance(seat.peer, Worker)
         was = seat.peer.name, seat.peer.incarnation
         told = seat.peer.ready(services, credit, name, incarnation)
@@ -182,13 +229,20 @@ class Life(RuleBasedStateMachine):
 
     def replace(self, elder: int, newer: int | None) -> None:
         seat = self.seats[elder]
-        seat.is_replaced = True
-        seat.held.clear()
         assert newer in self.seats and newer != elder
+        seat.is_replaced = True
+        self.lose(seat)
 
-    @rule(slot=st.integers(0, 7))
-    def leave(self, slot: int) -> None:
-        if not self.seats:
+    def lose(self, seat: Seat) -> None:
+        """All that a worker held is over, but for what is told."""
+        held = [delivery for delivery, is_live in seat.held.values() if is_live]
+        seat.held.clear()
+        for delivery in held:
+            self.close_post(delivery)
+
+    @rule(slot=st.integers(0, 7), luck=st.integers(0, 3))
+    def leave(self, slot: int, luck: int) -> None:
+        if not self.seats or luck:
             return
         slot = sorted(self.seats)[slot % len(self.seats)]
         seat = self.seats.pop(slot)
@@ -196,20 +250,17 @@ class Life(RuleBasedStateMachine):
         seat.peer.leave()
         if isinstance(seat.peer, Node) and not seat.is_replaced:
             self.forget(seat.peer, posts=True)
+        self.lose(seat)
 
     def forget(self, node: Node, posts: bool) -> None:
         """Its node will not be told of them any more."""
-        gone = [
-            key
-            for key, kind in self.open.items()
-            if key[:2] == (node.name, node.incarnation) and (posts or kind == Kind.REQUEST)
-        ]
-        for key in gone:
-            del self.open[key]
+        for key, kind in [*self.open.items()]:
+            if key[:2] == (node.name, node.incarnation) and (posts or kind == Kind.REQUEST):
+                self.close(key)
 
-    @rule(slot=st.integers(0, 7))
-    def goodbye(self, slot: int) -> None:
-        if not self.seats:
+    @rule(slot=st.integers(0, 7), luck=st.integers(0, 3))
+    def goodbye(self, slot: int, luck: int) -> None:
+        if not self.seats or luck:
             return
         seat = self.seats[sorted(self.seats)[slot % len(self.seats)]]
         told = seat.peer.goodbye()
@@ -239,8 +290,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(
         slot=st.integers(0, 3), sequence=sequences, service=services, flags=request_flags, is_post=st.booleans(),
-        remaining_ms=st.integers(1, LONGEST_MS), priority=st.integers(0, 2), is_kept=st.integers(0, 5).map(bool),
-        is_stale=st.integers(0, 9).map(lambda number: number == 0),
+        remaining_ms=st.integers(1, LONGEST_MS), priority=st.integers(0, 2), is_kept=often, is_stale=seldom,
     )
     def request(
         self, slot: int, sequence: int, service: str, flags: list[int], is_post: bool, remaining_ms: int,
@@ -252,11 +302,13 @@ class Life(RuleBasedStateMachine):
         node = seat.peer
         assert isinstance(node, Node)
         kind = Kind.POST if is_post else Kind.REQUEST
+        key = self.key(node, sequence)
+        if self.open.get(key) == Kind.POST:
+            self.steps()  # it may have expired, without a word
         told = node.request(
             sequence, service, kind, flags=sum(flags), remaining_ms=remaining_ms, priority=priority,
             incarnation=node.incarnation or 1, conversation=node.conversation ^ is_stale,
         )
-        key = self.key(node, sequence)
         if seat.is_replaced:
             assert told.verdict == "DROP"
             return
@@ -270,11 +322,20 @@ class Life(RuleBasedStateMachine):
             assert told.code == "DRAINING"
         else:
             assert told.verdict in ("PASS", "KEEP")
+            assert Flag.RESENT not in flags or Flag.NOT_IDEMPOTENT not in flags
             self.open[key] = kind
             if told.verdict == "KEEP" and not is_kept:
                 told = Told(*self.desk.probe.unkept(told.request or 0))
                 assert told.code == "BUSY"
         self.see(told)
+
+    @rule(slot=st.integers(0, 1), sequence=sequences, service=st.sampled_from(["red", "green"]))
+    def request_plainly(self, slot: int, sequence: int, service: str) -> None:
+        self.request(slot, sequence, service, [], False, LONGEST_MS, 1, True, False)
+
+    @rule(slot=st.integers(0, 1), number=st.integers(0, 3))
+    def reply_plainly(self, slot: int, number: int) -> None:
+        self.answer(slot, number, "REPLY", True, False)
 
     @rule(slot=st.integers(0, 3), sequence=sequences)
     def cancel(self, slot: int, sequence: int) -> None:
@@ -292,10 +353,10 @@ class Life(RuleBasedStateMachine):
 
     @rule(
         slot=st.integers(0, 3), number=st.integers(0, 7), how=st.sampled_from(["REPLY", "REPLY", "ERROR", "PROGRESS"]),
-        is_taken=st.integers(0, 5).map(bool), is_stale=st.integers(0, 9).map(lambda number: number == 0),
+        is_taken=often, is_stale=seldom,
     )
     def answer(self, slot: int, number: int, how: str, is_taken: bool, is_stale: bool) -> None:
-        seat = self.some(slot, Worker)
+        seat = self.some(slot, Worker, busy=True)
         if seat is None or not seat.held:
             return
         assert isinstance(seat.peer, Worker)
@@ -317,8 +378,8 @@ class Life(RuleBasedStateMachine):
                 self.undelivered(told, how)
         else:
             assert told.verdict == "DROP"
-            if delivery.kind == "POST" and how != "PROGRESS":
-                self.post_over(delivery)
+            if how != "PROGRESS":
+                self.close_post(delivery)
 
     def undelivered(self, passed: Told, how: str) -> None:
         told = Told(*self.desk.probe.undelivered(passed.peer or 0, passed.frame or b""))
@@ -327,12 +388,6 @@ class Life(RuleBasedStateMachine):
         else:
             assert told.code in ("RESEND", "OUTCOME_UNKNOWN")
             assert told.envelope.sequence == passed.envelope.sequence
-
-    def post_over(self, delivery: Told) -> None:
-        """Settled, or about to be once ACCEPTED is said: in both cases nothing of it is told any more."""
-        self.steps()
-        given = delivery.envelope
-        self.open.pop((given.name, given.incarnation, given.sequence), None)
 
     # ---- time ----
 
@@ -347,7 +402,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def step_all(self) -> None:
         self.steps()
-        self.forget_silent_posts()
+        assert len(self.open) <= self.desk.probe.live
         assert (self.desk.probe.due_ms() or 2**62) > self.desk.now_ms
         self.assert_nobody_idle_while_something_waits()
 
@@ -357,12 +412,6 @@ class Life(RuleBasedStateMachine):
         if luck == 0:
             self.desk.probe.drain()
             self.is_draining = True
-
-    def forget_silent_posts(self) -> None:
-        """Posts that a worker had end without a word: the model asks the broker which are open."""
-        if any(kind == Kind.POST for kind in self.open.values()):
-            return
-        assert len(self.open) <= self.desk.probe.live
 
     def assert_nobody_idle_while_something_waits(self) -> None:
         rows, _, pairs = self.desk.probe.rows()
@@ -378,21 +427,22 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def the_counters_balance(self) -> None:
         self.desk.counts()
-        assert self.desk.probe.waiting == len(self.desk.probe.payloads) - self.spent_to_come()
 
-    def spent_to_come(self) -> int:
-        """Payloads of what ended with its node: the next steps give them up."""
-        return len(self.desk.probe.payloads) - self.desk.probe.waiting if self.desk.probe.used()["errands"] else 0
+    @invariant()
+    def what_is_kept_waits_or_is_about_to_be_given_up(self) -> None:
+        kept, waiting = len(self.desk.probe.payloads), self.desk.probe.waiting
+        assert waiting <= kept <= waiting + self.desk.probe.used()["errands"]
 
     def teardown(self) -> None:
         """Time is over for all that is open, workers answer what they hold, and everybody leaves."""
         self.desk.now_ms += LONGEST_MS
         self.steps()
         assert self.desk.probe.live == 0
-        assert [key for key, kind in self.open.items() if kind == Kind.REQUEST] == [], "no outcome was told"
+        assert self.open == {}, "no outcome was told"
         for seat in self.seats.values():
             for delivery, _ in seat.held.values():
                 assert isinstance(seat.peer, Worker) and seat.peer.answer(delivery).verdict == "DROP"
+            seat.held.clear()
         self.steps()
         self.desk.assert_nothing_is_left(peers=len(self.seats))
         for seat in self.seats.values():
@@ -401,4 +451,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(stateful_step_count=80)
+TestLife.settings = settings(stateful_step_count=100)

@@ -156,8 +156,8 @@ def test_an_incarnation_that_is_not_the_connections_is_malformed() -> None:
 )
 def test_what_a_node_may_not_say_is_malformed(kind: Kind) -> None:
     node = Desk().node(1)
-    fields: dict[str, Any] = {"incarnation": node.incarnation, "sequence": 1, "stream": 1}
-    fields["name"] = "node-1" * (kind == Kind.READY)
+    name = "node-1" if kind == Kind.READY else ""
+    fields: dict[str, Any] = {"incarnation": node.incarnation, "sequence": 1, "stream": 1, "name": name}
     assert str(node.say(kind, **fields)) == "SAY 1 ERROR MALFORMED"
 
 

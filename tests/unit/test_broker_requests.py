@@ -224,6 +224,19 @@ def test_equally_loaded_workers_take_turns() -> None:
     assert sorted(order[:3]) == [101, 102, 103]
 
 
+def test_who_took_what_waited_had_a_turn() -> None:
+    desk = Desk()
+    node = desk.node(1)
+    workers = {slot: desk.worker(slot) for slot in (101, 102)}
+    given = {told.peer or 0: told for told in (node.request(1), node.request(2))}
+    node.request(3)
+    workers[102].answer(given[102])
+    [sent] = desk.steps()
+    for slot, told in ((102, sent), (101, given[101])):
+        workers[slot].answer(told)
+    assert picked(node.request(4), node.request(5)) == [101, 102]
+
+
 def test_a_worker_that_offers_everything_takes_only_what_nobody_names() -> None:
     desk = Desk()
     node = desk.node(1)

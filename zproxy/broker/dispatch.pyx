@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint32_t
 from zproxy.broker.ledger cimport errand_add, ledger_lease, ledger_unwait
 from zproxy.broker.peer cimport ROW_ABLE, ROW_GOODBYE, Peer, peer_is_able, row_enter, row_leave
 from zproxy.broker.request cimport Request, lease_of
-from zproxy.broker.service cimport Service, service_of_turn, service_pick
+from zproxy.broker.service cimport Service, service_of_turn, service_pick, service_taken
 from zproxy.broker.verdict cimport REQUEST_NONE
 from zproxy.broker.waiting cimport waiting_next
 from zproxy.envelope cimport POST, EnvelopeView
@@ -47,7 +47,9 @@ cdef uint32_t dispatch_next(Broker* broker) noexcept nogil:
     cdef uint32_t slot
     if service == NULL:
         return REQUEST_NONE
-    if broker.able.last != worker:      # alone in the row it is the only one who could: no need to look at all
+    if broker.able.last == worker:      # alone in the row it is the only one who could: no need to look at all
+        service_taken(&broker.services, worker)
+    else:
         worker = service_pick(&broker.services, service)
     slot = waiting_next(&broker.waiting, service)
     ledger_unwait(broker, slot)

@@ -45,7 +45,9 @@ cdef struct Offering:           # a service that a worker offers
     uint32_t place              # of the worker among those who offer it
     bint is_guarded             # not idempotent
 
-cdef struct Peer:
+cdef struct Peer:               # what a pick looks at comes first, in one cache line
+    Queue requests              # of a node: open ones and posts; of a worker: its leases, live or not
+    uint32_t may_hold           # of a worker, requests that may be with it; 0: unknown, leaving, unusable or paused
     uint32_t slot               # of its connection; PEER_NONE = gone
     uint32_t number             # its own as long as anybody knows it: owner in an Index
     uint32_t conversation       # never 0
@@ -60,7 +62,6 @@ cdef struct Peer:
     uint64_t incarnation
     uint32_t references         # requests that know it
     uint64_t settled            # requests that came to an end with it
-    Queue requests              # of a node: open ones and posts; of a worker: its leases, live or not
 
     bint has_step               # what it told last
     bint has_progress
@@ -69,7 +70,6 @@ cdef struct Peer:
     int64_t told_ms
 
     uint32_t credit             # of a worker, as are all below
-    uint32_t may_hold           # requests that may be with it; 0: unknown, leaving, unusable or paused
     Offering* offerings         # owned
     uint32_t offering_count
     uint32_t offering_capacity

@@ -82,6 +82,9 @@ cdef Peer* service_pick(Services* services, Service* service) noexcept nogil
 # Requests began or ceased to wait for it, or workers to name it: does it belong to the unnamed?
 cdef void service_sort(Services* services, Service* service) noexcept nogil
 
+# The worker whose turn it was by service_of_turn takes, without a pick: the next among equals is behind it.
+cdef void service_taken(Services* services, const Peer* worker) noexcept nogil
+
 # The next service the worker offers for which requests wait, the worker's turn moved on; NULL: none.
 cdef Service* service_of_turn(Services* services, Peer* worker) noexcept nogil
 

@@ -216,6 +216,12 @@ cdef Peer* service_pick(Services* services, Service* service) noexcept nogil:
     return best
 
 
+cdef void service_taken(Services* services, const Peer* worker) noexcept nogil:
+    cdef uint32_t served = worker.turn - 1 if worker.turn else worker.offering_count - 1
+    cdef const Offering* offering = &worker.offerings[served]
+    services.table[offering.service].turn = offering.place + 1
+
+
 # ---- the unnamed ----
 
 

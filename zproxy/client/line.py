@@ -85,10 +85,11 @@ class Line:
     def step(self, now: float) -> None:
         """Takes in what has come and what is due, and sends what the session says to that."""
         self.is_busy = True
-        self._read(now)
+        self._read(now, is_likely=True)
         if now >= self._tick_at or now >= self.session.next_expiry:
             self._tick(now)
-        self._exchange(now)
+        if self.session.has_messages:
+            self._exchange(now)
         self.is_busy = False
 
     def repair(self, now: float) -> None:
@@ -110,12 +111,13 @@ class Line:
         while self._write(now) and self._read(now):
             pass
 
-    def _read(self, now: float) -> bool:
-        """True if anything came."""
+    def _read(self, now: float, is_likely: bool = False) -> bool:
+        """True if anything came. If that `is_likely`, it costs less to receive than to ask before."""
         self._read_at = now
         socket, session = self._socket, self.session
         has_read = False
-        while socket is not None and socket.is_readable:
+        while socket is not None and (is_likely or socket.is_readable):
+            is_likely = False
             message = socket.receive()
             if message is None:
                 break
@@ -134,6 +136,8 @@ class Line:
             if not socket.send(message):
                 break
             session.message_sent(now)
+            if not session.has_messages:
+                break
         return has_touched
 
     def _tick(self, now: float) -> None:

@@ -152,8 +152,10 @@ class Node:
     def _ask(
         self, service: str, packed: list[Any], timeout: float, body_type: Any, options: dict[str, Any]
     ) -> Reply:
-        self._check()
-        ended = self._readers.ask(REQUEST, service, packed, timeout, False, options)
+        readers = self._readers
+        if readers.is_closing or getpid() != self._pid:
+            self._check()
+        ended = readers.ask(REQUEST, service, packed, timeout, False, options)
         return reply_of(ended, body_type, monotonic())
 
     def _check(self) -> None:

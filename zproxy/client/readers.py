@@ -71,8 +71,8 @@ class Seat:
 
     def ended(self, request: Pending) -> None:
         """Its request has ended."""
-        self.rouse()
         if self.ident != get_ident():
+            self.rouse()
             self.readers.rouse(self)
 
 
@@ -165,7 +165,7 @@ class Readers:
             self._tell()
             self._part(seat, monotonic() + CLOSE_S)
         finally:
-            self._shut(seat)
+            self._shut()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(JOIN_S)
 
@@ -242,7 +242,7 @@ class Readers:
             self._rouse_leader()
 
     def _rouse_leader(self) -> None:
-        with suppress(BlockingIOError, OSError):
+        with suppress(OSError):  # full, so it is roused; or closed
             self._rousing.send(b"\0")
 
     def _push(self, now: float) -> None:
@@ -282,11 +282,13 @@ class Readers:
         self._poll_until = now + wait_s
         for descriptor, _ in self._poll.poll(wait_s * 1000):
             if descriptor != self._polled:
-                with suppress(BlockingIOError):
+                with suppress(OSError):  # taken already, or closed meanwhile
                     self._roused.recv(4096)
         self._poll_until = 0.0
 
     def _step(self, seat: Seat) -> None:
+        if self.is_closed:
+            return
         self.line.step(monotonic())
         if self.line.descriptor != self._polled:
             self._watch_line()
@@ -354,7 +356,7 @@ class Readers:
         while monotonic() < until and not (self._leader is seat and session.has_left):
             self._wait(seat)
 
-    def _shut(self, seat: Seat) -> None:
+    def _shut(self) -> None:
         with self._lock:
             self._end()
             self._leader = None

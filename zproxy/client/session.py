@@ -152,6 +152,11 @@ class Session:
         return len(self._open)
 
     @property
+    def has_messages(self) -> bool:
+        """May `next_message` have something?"""
+        return bool(self._outgoing or self._control or self.is_leaving)
+
+    @property
     def is_waiting(self) -> bool:
         """Is there anything to be heard or sent for?"""
         return bool(self._open or self.is_leaving)

@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any
 
 import zmq
+import zmq.backend
 from zmq.utils.monitor import recv_monitor_message
 
 from zproxy.errors import EndpointError
@@ -53,6 +54,8 @@ CONNECTED = int(zmq.Event.HANDSHAKE_SUCCEEDED)
 WATCHED = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.CONNECT_RETRIED | zmq.Event.CONNECT_DELAYED
 for _event in ENDED:
     WATCHED |= _event
+
+_send = zmq.backend.Socket.send  # without the layer that asks for routing ids and groups: 0.3 us a frame
 
 Frame = Any
 """What is sent: bytes, or anything with a contiguous buffer."""
@@ -121,19 +124,16 @@ class ManagedSocket:
 
     def send(self, message: Sequence[Frame]) -> bool:
         """False if it cannot be taken now, nothing of it. Large frames are not copied: leave them unchanged."""
+        socket = self._socket
+        left = len(message)
         try:
-            for frame in message[:-1]:
-                self._send_frame(frame, NOBLOCK_MORE)
-            self._send_frame(message[-1], NOBLOCK)
+            for frame in message:
+                left -= 1
+                size = len(frame) if type(frame) is bytes else memoryview(frame).nbytes
+                _send(socket, frame, NOBLOCK_MORE if left else NOBLOCK, size < COPIED_BELOW_BYTES)
         except zmq.Again:
             return False
         return True
-
-    def _send_frame(self, frame: Frame, flags: int) -> None:
-        if type(frame) is bytes:
-            self._socket.send(frame, flags, len(frame) < COPIED_BELOW_BYTES)
-            return
-        self._socket.send(frame, flags, memoryview(frame).nbytes < COPIED_BELOW_BYTES)
 
     def watch(self, now: float) -> None:
         """Takes in what libzmq has done meanwhile: call it a few times a second while something is waited for."""
