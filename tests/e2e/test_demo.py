@@ -18,6 +18,7 @@ import pytest
 from support.commands import ZPROXY
 from support.waiting import wait_until
 
+from zproxy.demo.children import Children
 from zproxy.processes import spawn
 
 LONG = ("--nodes", "3", "--steps", "10000")  # far more than any test waits for
@@ -134,7 +135,8 @@ def test_the_loss_on_unseen_text_falls(finished: Demo) -> None:
 
 def test_the_proxys_own_counters_tell_every_message(finished: Demo) -> None:
     messages, megabytes, dropped = found(finished, r"(\d+) messages, (\d+) MB through the proxy, (\d+) lost or dropped")
-    assert int(messages) == 2 * 2 * (20 + 1), "two nodes, to the master and back, a hello and 20 steps"
+    asked = 2 * (1 + 20 * 2)  # by two nodes: for parameters, then 20 times progress and gradients
+    assert int(messages) == 2 * asked + 3 * 3, "each with its answer; to each of three peers WELCOME, ACCEPTED, GOODBYE"
     assert int(megabytes) > 2 * 2 * 20 * 0.3
     assert dropped == "0"
 
@@ -160,6 +162,26 @@ def test_kill_9_ends_the_demo_and_names_the_dead(start: Start, victim: str) -> N
     dead = f"{victim} (pid {demo.pids[victim]}) was killed by SIGKILL"
     assert demo.errors == f"zproxy demo: {dead}; all other processes were ended\n"
     assert set(demo.pids) == {"proxy", "master", "node1", "node2", "node3"}
+    demo.assert_nothing_is_left()
+
+
+def test_a_killed_process_is_named_before_those_it_takes_along() -> None:
+    with Children() as children:
+        master = children.start("master", "zproxy.demo.proxy")
+        node = children.start("node", "zproxy.demo.node")
+        assert node.process.wait() == 1
+        assert children.cause(node) is node
+        master.process.kill()
+        wait_until(lambda: master.process.poll() is not None, "the master is gone")
+        assert children.cause(node) is master
+
+
+def test_a_frozen_node_is_named_within_the_patience(start: Start) -> None:
+    demo = start("--nodes", "2", "--steps", "10000", "--patience", "2s")
+    demo.read_until("step ")
+    os.kill(demo.pids["node2"], signal.SIGSTOP)
+    assert demo.finish() == 1
+    assert re.search(r"node1 \(pid \d+\) ended with code 1: .*nothing from node2 in 2 s, at step \d+;", demo.errors)
     demo.assert_nothing_is_left()
 
 

@@ -1,4 +1,4 @@
-"""The first example a newcomer opens does what it says, with real processes."""
+"""The first example a newcomer opens does what it says, as a user runs it."""
 
 from __future__ import annotations
 

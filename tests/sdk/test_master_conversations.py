@@ -183,12 +183,13 @@ def test_a_refusal_for_good_is_raised_by_run(
         running.join()
 
 
-def test_a_refusal_of_a_master_that_was_started_is_raised_by_stop(
-    backend: FakeBackend, hosted_master: Hosted
+def test_a_refusal_of_a_master_that_was_started_is_logged_at_once_and_raised_by_stop(
+    backend: FakeBackend, hosted_master: Hosted, caplog: pytest.LogCaptureFixture
 ) -> None:
     master = hosted_master.serving()
-    backend.refuse(Code.FENCED)
+    backend.refuse(Code.FENCED, "m1 came again")
     wait_until(lambda: not master.is_running, "over")
+    assert backend.endpoint in caplog.text and "m1 came again" in caplog.text
     with pytest.raises(Fenced):
         master.stop()
 

@@ -282,6 +282,7 @@ class Crew:
             if session.refusal and self.error is None:
                 code, sentence = session.refusal
                 self.error = error_of(code, service="", node=self._name, sentence=sentence)
+                logger.error("%s ends: the proxy at %s refuses it: %s", self._name, link.endpoint, self.error)
                 self.stop.wake()
 
     def _flush(self, link: Link) -> None:

@@ -5,8 +5,8 @@
     …      ◄─ parameters ─────────┘          └── answers all nodes
 
 Leaf to root: `plan` (numbers all agree on), `corpus` (text), `model` (gradients), `training` (what data-parallel
-means), `wire` (messages), then one program a process, `proxy` `master` `node` `reference`, which tell what they see
-as `reports`; `children` starts them, `supervisor` follows them in a `run`, `view` draws that.
+means), then one program a process, `proxy` `master` `node` `reference`, which tell what they see as `reports`;
+`children` starts them, `supervisor` follows them in a `run`, `view` draws that.
 
-Plain pyzmq sockets and numpy arrays: nothing here asks the proxy for more than relaying.
+Nodes and master are a zproxy.Node and a zproxy.Master: nothing here packs a message or opens a socket.
 """

@@ -106,6 +106,11 @@ class Children:
         """Those whose end has not been heard of, in the order of their start."""
         return list(self._running.values())
 
+    def cause(self, ended: Child) -> Child:
+        """Who is to be named when `ended` failed: one that was killed takes others along, and may be heard of later."""
+        killed = [child for child in (ended, *self.running) if (child.process.poll() or 0) < 0]
+        return killed[0] if killed else ended
+
     def end(self) -> None:
         """SIGTERM to all, after a while SIGKILL; returns when they are gone."""
         for child in self.running:

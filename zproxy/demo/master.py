@@ -1,27 +1,31 @@
-"""The master: waits for all nodes' gradients of a step, averages them, steps, answers with the new parameters.
+"""The master: hands out parameters, waits for all nodes' gradients of a step, averages them, steps, answers.
 
     python -m zproxy.demo.master PLAN BACKEND RESULT
 
-A plain DEALER socket: through the proxy each message comes with the route to its node in front, and the answer
-goes back by it, whenever the master likes. It knows the proxy's address and no node's.
+Three services of a zproxy.Master: `parameters` once for each node, then for each step `progress` and `gradients`. A
+node's gradients are answered when all have come, so each node has a handler's thread, which waits in it for the
+others. It knows the proxy's address and no node's.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+import threading
 from typing import Any
 
+import msgspec
 import numpy as np
-import zmq
 
-from zproxy.demo import corpus, model, plan, training, wire
+import zproxy
+from zproxy.demo import corpus, model, plan, training
 from zproxy.demo.model import Tensors
 from zproxy.demo.plan import Plan
 from zproxy.demo.reports import Stepped, Trained, say
-from zproxy.demo.wire import Gradients, Header, Hello, Parameters, Refused, WireError
 
-Route = list[bytes]  # routing id and the empty frame of a node's REQ
+
+class Misfit(Exception):
+    """A node asks for what does not belong to this training."""
 
 
 class Silence(Exception):
@@ -32,92 +36,108 @@ class Diverged(Exception):
     """The loss is no number any more."""
 
 
-class Master:
-    """One training: `parameters` after `step` steps, and what has come for the next one."""
+class Corpus(msgspec.Struct, frozen=True):
+    """What a node begins with."""
 
-    def __init__(self, ours: Plan, socket: zmq.Socket[bytes], digest: str) -> None:
+    corpus: str  # digest: all have to train on the same text
+
+
+class Gradients(msgspec.Struct, frozen=True):
+    """What a node says with its gradients."""
+
+    step: int
+    loss: float
+
+
+class Training:
+    """One training: `parameters` after `step` steps, and what has come for the next one.
+
+    Its services run in any number of threads. What they raise, nodes get as HandlerError.
+    """
+
+    def __init__(self, ours: Plan, digest: str) -> None:
         self.plan = ours
-        self.socket = socket
         self.digest = digest
         self.step = 0
         self.parameters = model.initial(ours)
-        self.arrived: dict[str, tuple[Route, Gradients, Tensors]] = {}
+        self.is_over = threading.Event()
+        self._arrived: dict[str, zproxy.Request] = {}
+        self._progress: dict[str, float] = {}
+        self._all = threading.Barrier(ours.nodes, self._take_step, ours.patience_s)
+        self._fault: Exception | None = None
 
-    def train(self) -> None:
-        """All steps of the plan."""
-        while self.step < self.plan.steps:
-            self.gather()
-            loss = math.fsum(said.loss for _, said, _ in self.arrived.values()) / self.plan.nodes
-            if not math.isfinite(loss):
-                raise Diverged(f"the loss is {loss} at step {self.step}")
-            mean = training.average({name: tensors for name, (_, _, tensors) in self.arrived.items()})
-            self.parameters = training.descend(self.parameters, mean, self.plan.learning_rate)
-            self.step += 1
-            say(Stepped(self.step, loss, {name: said.progress for name, (_, said, _) in self.arrived.items()}))
-            for route, _, _ in self.arrived.values():
-                self.answer(route, Parameters(self.step), self.parameters)
-            self.arrived.clear()
+    def offer(self, master: zproxy.Master) -> None:
+        """Its services, before the master starts."""
+        master.service("parameters", body=Corpus)(self.begin)
+        master.service("progress")(self.note)
+        master.service("gradients", body=Gradients, idempotent=False)(self.gather)
 
-    def gather(self) -> None:
-        """Takes messages until every node's gradients of this step are there. Raises Silence."""
-        while len(self.arrived) < self.plan.nodes:
-            if not self.socket.poll(round(self.plan.patience_s * 1000)):
-                missing = ", ".join(name for name in self.plan.names() if name not in self.arrived)
-                raise Silence(f"nothing from {missing} in {self.plan.patience_s:g} s, at step {self.step}")
-            route, frames = split(self.socket.recv_multipart(copy=False))
-            if not route:  # nobody's question: there is no way to answer
-                continue
-            try:
-                self.take(route, *wire.decode([frame.buffer for frame in frames]))
-            except WireError as error:
-                self.answer(route, Refused(str(error)))
+    def begin(self, request: zproxy.Request) -> tuple[None, Tensors]:
+        """The parameters to begin with. Raises Misfit."""
+        self._check(request)
+        if request.body.corpus != self.digest:
+            raise Misfit(f"{request.node} reads other text than the master: is its Python of another version?")
+        return None, self.parameters
 
-    def take(self, route: Route, said: Header, tensors: Tensors) -> None:
-        """One message of a node. Raises WireError."""
-        if not isinstance(said, Hello | Gradients) or said.node not in self.plan.names():
-            raise WireError(f"nobody waits for {said}")
-        if isinstance(said, Hello):
-            if said.corpus != self.digest:
-                raise WireError(f"{said.node} reads other text than the master: is its Python of another version?")
-            self.answer(route, Parameters(self.step), self.parameters)
-            return
-        if said.step != self.step or said.node in self.arrived:
-            raise WireError(f"{said.node} sent gradients of step {said.step}, twice or out of turn: {self.step} is due")
-        if {name: value.shape for name, value in tensors.items()} != self.shapes():
-            raise WireError(f"{said.node} sent gradients of another model")
-        self.arrived[said.node] = route, said, tensors
+    def note(self, request: zproxy.Request) -> None:
+        """How far a node has come, for the next report."""
+        self._check(request)
+        self._progress[request.node] = (request.progress or 0.0) / 100
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def gather(self, request: zproxy.Request) -> tuple[None, Tensors]:
+        """The parameters after the step, once all nodes' gradients are there. Raises Misfit, Silence, Diverged."""
+        self._check(request)
+        if {name: value.shape for name, value in request.tensors.items()} != self._shapes():
+            raise Misfit(f"{request.node} sent gradients of another model")
+        step = request.body.step
+        if step != self.step or self._arrived.setdefault(request.node, request) is not request:
+            raise Misfit(f"{request.node} sent gradients of step {step}, twice or out of turn: {self.step} is due")
+        try:
+            self._all.wait()
+        except threading.BrokenBarrierError:
+            raise self._fault or self._silence() from None
+        return None, self.parameters
+
+    def _take_step(self) -> None:
+        """Run by one of the waiting threads while all others still wait."""
+        losses = [request.body.loss for request in self._arrived.values()]
+        loss = math.fsum(losses) / self.plan.nodes
+        if not math.isfinite(loss):
+            self._fault = Diverged(f"the loss is {loss} at step {self.step}")
+            raise self._fault
+        mean = training.average({name: request.tensors for name, request in self._arrived.items()})
+        self.parameters = training.descend(self.parameters, mean, self.plan.learning_rate)
+        self._arrived.clear()
+        self.step += 1
+        say(Stepped(self.step, loss, dict(self._progress)))
+        if self.step == self.plan.steps:
+            self.is_over.set()
+
+    def _check(self, request: zproxy.Request) -> None:
+        if request.node not in self.plan.names():
+            raise Misfit(f"nobody waits for {request.node}")
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         """What gradients have to look like."""
         return {name: value.shape for name, value in self.parameters.items()}
 
-    def answer(self, route: Route, header: Header, tensors: Tensors | None = None) -> None:
-        """Sends a node what it waits for."""
-        self.socket.send_multipart([*route, *wire.encode(header, tensors)], copy=False)
-
-
-def split(frames: list[zmq.Frame]) -> tuple[Route, list[zmq.Frame]]:
-    """The way back, and what was said. No way back: no REQ has asked."""
-    if len(frames) < 2 or len(frames[1]) > 0:
-        return [], frames
-    return [frame.bytes for frame in frames[:2]], frames[2:]
+    def _silence(self) -> Silence:
+        missing = ", ".join(name for name in self.plan.names() if name not in self._arrived)
+        return Silence(f"nothing from {missing} in {self.plan.patience_s:g} s, at step {self.step}")
 
 
 def main(plan_json: str, backend: str, result: str) -> None:
     """Trains, leaves the parameters in the file `result`, tells what it holds."""
     ours = plan.from_json(plan_json)
-    digest = corpus.digest(corpus.read())
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.connect(backend)
-        master = Master(ours, socket, digest)
-        master.train()
-    stored: dict[str, Any] = dict(master.parameters)
+    ongoing = Training(ours, corpus.digest(corpus.read()))
+    master = zproxy.Master(backend, "master", concurrency=ours.nodes, prefetch=0)
+    ongoing.offer(master)
+    with master:
+        ongoing.is_over.wait()
+    stored: dict[str, Any] = dict(ongoing.parameters)
     np.savez(result, **stored)
-    say(Trained(model.digest(master.parameters)))
+    say(Trained(model.digest(ongoing.parameters)))
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (Silence, Diverged) as error:
-        sys.exit(str(error))
+    main(*sys.argv[1:])

@@ -2,19 +2,17 @@
 
     python -m zproxy.demo.node PLAN NAME FRONTEND
 
-A plain REQ socket: one question, one answer. It knows the proxy's address and no other.
+A zproxy.Node: it knows the names of services and the proxy's address, and no other. Whatever goes wrong is raised by
+its requests, ends it, and is quoted by the supervisor.
 """
 
 from __future__ import annotations
 
 import sys
 
-import zmq
-
-from zproxy.demo import corpus, model, plan, training, wire
-from zproxy.demo.model import Tensors
+import zproxy
+from zproxy.demo import corpus, model, plan, training
 from zproxy.demo.reports import Trained, say
-from zproxy.demo.wire import Gradients, Header, Hello, Parameters, WireError
 
 
 def main(plan_json: str, name: str, frontend: str) -> None:
@@ -22,23 +20,14 @@ def main(plan_json: str, name: str, frontend: str) -> None:
     ours = plan.from_json(plan_json)
     symbols = corpus.read()
     index = ours.names().index(name)
-    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
-        socket.connect(frontend)
-        step, parameters = ask(socket, Hello(name, corpus.digest(symbols)))
-        while step < ours.steps:
-            loss, gradients = model.loss_and_gradients(parameters, training.examples(ours, symbols, index, step))
-            progress = (step + 1) / ours.steps
-            step, parameters = ask(socket, Gradients(name, step, loss, progress), gradients)
-    say(Trained(model.digest(parameters)))
-
-
-def ask(socket: zmq.Socket[bytes], header: Header, tensors: Tensors | None = None) -> tuple[int, Tensors]:
-    """The master's answer: a step, and the parameters to take it with."""
-    socket.send_multipart(wire.encode(header, tensors), copy=False)
-    answer, parameters = wire.decode([frame.buffer for frame in socket.recv_multipart(copy=False)])
-    if not isinstance(answer, Parameters):
-        raise WireError(f"the master answered {answer}")
-    return answer.step, parameters
+    with zproxy.Node(name, frontend) as node:
+        reply = node.request("parameters", {"corpus": corpus.digest(symbols)}, timeout=ours.answer_s)
+        for step in range(ours.steps):
+            loss, gradients = model.loss_and_gradients(reply.tensors, training.examples(ours, symbols, index, step))
+            node.send_progress(100 * (step + 1) / ours.steps, step, timeout=ours.answer_s)
+            said = {"step": step, "loss": loss}
+            reply = node.request("gradients", said, tensors=gradients, step=step, timeout=ours.answer_s)
+    say(Trained(model.digest(reply.tensors)))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,11 @@ class Plan(msgspec.Struct, frozen=True):
     learning_rate: float = 0.5
     seed: int = 7
 
+    @property
+    def answer_s(self) -> float:
+        """How long a node waits for an answer: the master has given up by then, and has said who is missing."""
+        return 1.5 * self.patience_s
+
     def names(self) -> list[str]:
         """The nodes' names; their order as text is the order of their numbers."""
         width = len(str(self.nodes))

@@ -37,8 +37,8 @@ def _traffic(proxy: Proxy) -> Traffic:
     stats = proxy.stats()
     return Traffic(
         at_s=time.monotonic(),
-        messages=stats["requests_out"] + stats["replies_out"],
-        wire_bytes=stats["requests_out_bytes"] + stats["replies_out_bytes"],
+        messages=stats["managed_out"],
+        wire_bytes=stats["managed_out_bytes"],
         dropped=sum(stats[name] for name in DROPPED),
     )
 

@@ -82,7 +82,7 @@ class Supervisor:
                 if report is not None:
                     self.run.take(child.name, report)
                 elif child.process.wait() != 0:
-                    raise Failure(child.end_in_words())
+                    raise Failure(self.children.cause(child).end_in_words())
             if time.monotonic() - heard_s > patience_s:
                 silent = ", ".join(child.name for child in self.children.running)
                 raise Failure(f"{silent}: not a word in {patience_s:g} s")
