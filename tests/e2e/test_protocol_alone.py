@@ -98,7 +98,7 @@ class ManagedPeer:
 
     def __init__(self, peers: Peers, endpoint: str, **announcement: Any) -> None:
         announcement = announcement or ANNOUNCED_BY["metadata"]
-        self.socket = peers.connect(zmq.DEALER, endpoint, immediate=1, heartbeat_ivl=2000, **announcement)
+        self.socket = peers.connect(zmq.DEALER, endpoint, heartbeat_ivl=2000, **announcement)
         self.welcome = self.hear(WELCOME)
 
     def say(self, message: Message) -> None:

@@ -3,13 +3,15 @@
 Called by a node's line and by a master's link, under their lock: a ZeroMQ socket belongs to one thread at a time.
 Never blocks, never starts a thread, knows no session.
 
-    EVENTS ── is anything to read? ──► receive ──► frames           send ──► True, or False: nobody is connected,
-    monitor ── what libzmq does ─────► is_connected, is_given_up                     or 100 messages wait already
+    EVENTS ── is anything to read? ──► receive ──► frames           send ──► True, or False: 100 messages wait
+    monitor ── what libzmq does ─────► is_connected, is_given_up                     already
 
 Rule 1. `descriptor` may be polled by any thread, without the lock. It tells edges: it is readable again only for what
         happens after `is_readable` was last False, and every send may have eaten one. So ask after each send.
-Rule 2. Nothing is queued for a connection that does not stand, and nothing is dropped: what `send` refuses stays with
-        its caller.
+Rule 2. What `send` refuses stays with its caller. What it took for a connection that ended meanwhile goes out on the
+        next one, under the number of a conversation that is over: the session says it again.
+Rule 3. IMMEDIATE is not set. With it libzmq throws away what it has received as soon as the connection ends, read or
+        not: of 20 nodes whose proxy drained, 13 never saw their last reply.
 """
 
 from __future__ import annotations
@@ -90,7 +92,6 @@ class ManagedSocket:
             socket.setsockopt(zmq.METADATA, METADATA)
         except (zmq.ZMQError, AttributeError):
             socket.setsockopt(zmq.ROUTING_ID, NAMELESS_MARK + os.urandom(12))
-        socket.immediate = True
         socket.linger = 0
         socket.sndhwm = SEND_LIMIT
         socket.rcvhwm = RECEIVE_LIMIT
