@@ -56,14 +56,14 @@ def lane() -> Iterator[Lane]:
 def elements(dtype: np.dtype[Any], count: int) -> Array:
     """As many different elements as the type has, each of them one of its own."""
     if dtype.kind == "b":
-        return np.arange(count) % 3 == 0
+        return np.equal(np.arange(count) % 3, 0)
     if dtype.kind in "SU":
         return np.array([str(number % 9) for number in range(count)], dtype)
     if dtype.kind in "mM":
         return np.arange(count, dtype=np.int64).view(dtype)
     if dtype.kind == "c":
         whole = np.arange(count) - 3
-        return (whole + 1j * whole[::-1]).astype(dtype)
+        return np.asarray(whole + 1j * whole[::-1], dtype)
     return (np.arange(count) % 7).astype(dtype)
 
 
@@ -175,7 +175,7 @@ def test_tensors_outlive_their_reply_its_request_and_their_node(lane: Lane, nbyt
 
 
 def test_a_handlers_tensors_outlive_its_request(lane: Lane) -> None:
-    rounds = [
+    rounds: list[dict[str, Array]] = [
         {"small": np.full(500, number, np.int16), "large": np.full(300_000, number, np.float64)} for number in range(10)
     ]
     for sent in rounds:
