@@ -22,9 +22,10 @@ sys.path.insert(0, str(HERE))
 
 from support.fake_backend import FakeBackend  # noqa: E402  (the path comes first)
 from support.managed import ManagedPeer, managed_peers  # noqa: E402
+from support.master_process import MasterProcess  # noqa: E402
 from support.masters import Hosted  # noqa: E402
 from support.peers import Peers  # noqa: E402
-from support.proxies import HostedProxy, Lane, ProxyProcess, Spares  # noqa: E402
+from support.proxies import HostedProxy, Lane, MortalProxy, ProxyProcess, Spares  # noqa: E402
 from support.tcp_fault import FaultProxy  # noqa: E402
 from support.zmtp_peer import ZmtpPeer  # noqa: E402
 
@@ -159,6 +160,31 @@ def hosted() -> Iterator[Callable[..., HostedProxy]]:
     finally:
         for proxy in started:
             proxy.close()
+
+
+@pytest.fixture
+def mortal_proxy() -> Iterator[MortalProxy]:
+    """A proxy that the test may kill and bring back; the last of it has to end well."""
+    mortal = MortalProxy()
+    yield mortal
+    try:
+        mortal.proxy.assert_ends_well()
+    finally:
+        mortal.die()
+
+
+@pytest.fixture
+def master_process() -> Iterator[Callable[..., MasterProcess]]:
+    """Starts masters in processes of their own: `master_process(backend, name, **options)`, killed after the test."""
+    started: list[MasterProcess] = []
+
+    def start(backend: str, name: str = "m1", **options: Any) -> MasterProcess:
+        started.append(MasterProcess(backend, name, **options))
+        return started[-1]
+
+    yield start
+    for master in started:
+        master.kill()
 
 
 @pytest.fixture

@@ -239,11 +239,15 @@ class ApplicationError(RequestError):
 
 
 class Outcome(NamedTuple):
-    """What a code of the protocol is in Python, and in words: what happened, what to do."""
+    """What a code of the protocol is in Python, and in words: what happened, what to do.
+
+    Where the other side said what happened, its sentence stands for the one here, or after it if that `leads`.
+    """
 
     kind: type[RequestError]
     sentence: str
     remedy: str
+    leads: bool = False
 
 
 APPLICATION_CODES_FROM = 0x8000
@@ -262,7 +266,7 @@ OUTCOMES: dict[str, Outcome] = {
     "FENCED": Outcome(
         Fenced, "a successor has taken this name", "stop this one, or start it anew under another name"
     ),
-    "DENIED": Outcome(Denied, "无权访问 (access denied)", "ask the operator for access"),
+    "DENIED": Outcome(Denied, "无权访问 (access denied)", "ask the operator for access", leads=True),
     "UNKNOWN_SERVICE": Outcome(
         UnknownService, "no worker has ever offered this service", "check its name, and whether its master runs"
     ),
@@ -279,14 +283,17 @@ OUTCOMES: dict[str, Outcome] = {
         "find out whether it took effect before sending a new one; idempotent services are delivered again",
     ),
     "RETRIES_EXHAUSTED": Outcome(
-        RetriesExhausted, "消息发送失败 (all attempts failed)", "see the workers' logs, or allow more attempts"
+        RetriesExhausted,
+        "消息发送失败 (all attempts failed)",
+        "see the workers' logs, or allow more attempts",
+        leads=True,
     ),
     "POISON": Outcome(
         PoisonRequest, "every worker that had it died", "do not send it again before the handler is mended"
     ),
     "TOO_LARGE": Outcome(TooLarge, "it is larger than a limit", "raise that limit, or send less at once"),
     "DRAINING": Outcome(Draining, "the proxy is stopping", "connect to another one, or try again later"),
-    "HANDLER_ERROR": Outcome(HandlerError, "the handler raised", "see the worker's log"),
+    "HANDLER_ERROR": Outcome(HandlerError, "the handler raised", "see the worker's log", leads=True),
     "CANCELLED": Outcome(RequestCancelled, "it was cancelled", "send a new one if it is still wanted"),
     "ALREADY_DONE": Outcome(
         AlreadyDone, "it had an outcome before, which is kept no longer", "do not send it again: it has run"
@@ -298,10 +305,14 @@ OUTCOMES: dict[str, Outcome] = {
     ),
     "RESEND": Outcome(RequestError, "the proxy has not kept what it needs", "send it again under the same sequence"),
     "NOT_SHARED": Outcome(RequestError, "no worker shares memory", "send it again without shared memory"),
-    "CODE_YOURS": Outcome(ApplicationError, "the application's own error", "see what it means by this code"),
+    "CODE_YOURS": Outcome(
+        ApplicationError, "the application's own error", "see what it means by this code", leads=True
+    ),
 }
 
-_UNKNOWN = Outcome(RequestError, "a code that this version does not know", "use the proxy's version here, too")
+_UNKNOWN = Outcome(
+    RequestError, "a code that this version does not know", "use the proxy's version here, too", leads=True
+)
 
 
 def outcome_of(code: int) -> Outcome:
@@ -344,18 +355,25 @@ def error_of(
 
 
 def _message(error: RequestError, outcome: Outcome, said: str) -> str:
-    """`request of "rank7" to "gradients": what happened, what was said; who had it (what to do)`."""
+    """`request of "rank7" to "gradients": what happened; who had it; when to try again (what to do)`."""
     what = f'request of "{error.node}" to "{error.service}"' if error.service else f'peer "{error.node}"'
-    happened = outcome.sentence
-    if outcome.kind in (ApplicationError, RequestError):
-        happened += f", code {error.code:#06x}"
-    if isinstance(error, HandlerError) and error.type:
-        happened += f" {error.type}: {error.text}"
-    if said and said not in happened:
-        happened += f": {said}"
+    happened = _happened(error, outcome, said)
     if error.attempt:
         at = f' "{error.worker}"' if error.worker else ""
-        happened += f"; worker{at} had it, attempt {error.attempt}"
+        happened += "; " if at and at in happened else f"; worker{at} had it, "
+        happened += f"attempt {error.attempt}"
     if error.retry_after:
         happened += f"; try again after {error.retry_after:g} s"
     return f"{what}: {happened} ({outcome.remedy})"
+
+
+def _happened(error: RequestError, outcome: Outcome, said: str) -> str:
+    """In one sentence, which never says the same thing twice."""
+    if isinstance(error, HandlerError) and error.type:
+        return f"{outcome.sentence} {error.type}: {error.text}"
+    if said and not outcome.leads:
+        return said
+    happened = outcome.sentence
+    if outcome.kind in (ApplicationError, RequestError):
+        happened += f", code {error.code:#06x}"
+    return f"{happened}: {said}" if said else happened

@@ -172,6 +172,11 @@ class HostedProxy:
         stats: dict[str, int] = self._servant.ask("stats")
         return stats
 
+    def peer(self, name: str) -> dict[str, Any]:
+        """The row of Proxy.report about the peer of this name."""
+        rows: list[dict[str, Any]] = self._servant.ask("peers")
+        return next(row for row in rows if row["name"] == name)
+
     def wait_for(self, name: str, at_least: int = 1, deadline_seconds: float = 10.0) -> dict[str, int]:
         """All counters, once the named one has reached a value."""
         latest: dict[str, int] = {}
@@ -213,6 +218,20 @@ class HostedProxy:
 
     def close(self) -> None:
         self._servant.kill()
+
+
+class MortalProxy:
+    """A hosted proxy that is killed and comes back on the same ports, as another process that remembers nothing."""
+
+    def __init__(self) -> None:
+        self.proxy = HostedProxy()
+        self.frontend, self.backend = self.proxy.frontend, self.proxy.backend
+
+    def die(self) -> None:
+        self.proxy.close()
+
+    def come_back(self) -> None:
+        self.proxy = HostedProxy(frontend=self.frontend, backend=self.backend)
 
 
 def assert_books_balance(stats: dict[str, int]) -> None:

@@ -30,6 +30,9 @@ class Calls:
     def stats(self) -> dict[str, int]:
         return dict(self.proxy.stats())
 
+    def peers(self) -> list[dict[str, Any]]:
+        return [row._asdict() for row in self.proxy.report()[2]]
+
     def begin_stop(self, drain: float) -> None:
         self._stops.append(self._threads.submit(self.proxy.stop, drain))
 

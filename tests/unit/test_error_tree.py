@@ -21,13 +21,33 @@ def test_every_code_has_a_row_and_every_row_a_code() -> None:
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_a_message_names_service_node_and_remedy(code: int) -> None:
-    error = error_of(code, service="gradients", node="rank7", worker="master-1", attempt=2, sentence="said so")
+@pytest.mark.parametrize("said", ["", "said so"])
+def test_a_message_names_service_node_and_remedy(code: int, said: str) -> None:
+    error = error_of(code, service="gradients", node="rank7", worker="master-1", attempt=2, sentence=said)
     outcome = OUTCOMES[Code(code).name]
     assert type(error) is outcome.kind and error.code == code
-    for words in ('"gradients"', '"rank7"', '"master-1"', "attempt 2", "said so", outcome.sentence, outcome.remedy):
+    happened = said or outcome.sentence
+    for words in ('"gradients"', '"rank7"', '"master-1"', "attempt 2", happened, outcome.remedy):
         assert words in str(error)
     assert (error.service, error.node, error.worker, error.attempt) == ("gradients", "rank7", "master-1", 2)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_what_the_other_side_said_is_not_said_a_second_time(code: int) -> None:
+    outcome = OUTCOMES[Code(code).name]
+    error = error_of(code, service="gradients", node="rank7", sentence="said so")
+    assert (outcome.sentence in str(error)) == outcome.leads
+
+
+def test_a_sentence_that_names_the_worker_names_it_alone() -> None:
+    said = 'worker "m1" is gone, which had it'
+    error = error_of(Code["WORKER_LOST"], service="hold", node="rank7", worker="m1", attempt=1, sentence=said)
+    assert str(error).startswith(f'request of "rank7" to "hold": {said}; attempt 1 (')
+
+
+def test_the_words_users_look_for_stay_whatever_was_said() -> None:
+    for name, words in (("DENIED", "无权访问"), ("RETRIES_EXHAUSTED", "消息发送失败")):
+        assert f"{words} " in str(error_of(Code[name], service="gradients", node="rank7", sentence="said so"))
 
 
 @pytest.mark.parametrize("code", [*CODES, 77, 0x8001])

@@ -94,7 +94,7 @@ class Services:
         try:
             content = unpack(delivery.content, delivery.tensors, service.body_type)
         except MalformedContent as error:
-            return Failure(Code.MALFORMED, str(error))
+            return Failure(Code.MALFORMED, f"its content does not fit: {error}")
         except Exception as error:  # of the body type's own code
             logger.exception("the body of a request to %s could not be made %s", service.name, service.body_type)
             return _handler_error(error)
