@@ -180,5 +180,5 @@ def test_a_handlers_tensors_outlive_its_request(lane: Lane) -> None:
     ]
     for sent in rounds:
         lane.node.request("keep", tensors=sent)
-    wanted = [{name: hashlib.sha256(tensor).hexdigest() for name, tensor in sent.items()} for sent in rounds]
+    wanted = [{name: hashlib.sha256(tensor.tobytes()).hexdigest() for name, tensor in sent.items()} for sent in rounds]
     assert lane.node.request("kept").body == wanted
