@@ -370,7 +370,8 @@ def _message(error: RequestError, outcome: Outcome, said: str) -> str:
 def _happened(error: RequestError, outcome: Outcome, said: str) -> str:
     """In one sentence, which never says the same thing twice."""
     if isinstance(error, HandlerError) and error.type:
-        return f"{outcome.sentence} {error.type}: {error.text}"
+        raised = f"{outcome.sentence} {error.type}: {error.text}"
+        return raised if said in raised else f"{raised}: {said}"
     if said and not outcome.leads:
         return said
     happened = outcome.sentence

@@ -168,7 +168,7 @@ class Line:
             return now - socket.opened_at >= self._patience_s
         if len(self._endpoints) == 1:
             return False
-        if session.is_draining:
+        if session.is_draining and socket.is_connected:
             return session.with_proxy == 0
         return self._poor_since is not None and now - self._poor_since >= MOVE_S
 
