@@ -16,12 +16,16 @@ from zproxy.relay.spin cimport Spin
 
 cdef enum:
     TRIM_EVERY_MS = 1000        # idle blocks go back to the system, half of them at a time
+    # For nodes to read their last replies: libzmq drops what is unread when a connection ends (ZMQ_IMMEDIATE). Idle
+    # ones read nothing, so a stop takes that long with them.
+    PARTING_MS = 500
     LINGER_MS = 1000            # how long the end of written connections is awaited at a stop
 
 cdef enum Phase:
     PHASE_RUNNING
     PHASE_DRAINING              # clients are read no more; what was accepted is written
-    PHASE_LINGERING             # all is written; the peers' ends are awaited
+    PHASE_PARTING               # all is written; the nodes' GOODBYE is awaited, which says that they have read it
+    PHASE_LINGERING             # nothing more is written; the peers' ends are awaited
     PHASE_ENDED
 
 cdef struct Engine:             # owned by the Relay object; while the thread runs, touched by it alone
@@ -31,6 +35,7 @@ cdef struct Engine:             # owned by the Relay object; while the thread ru
     Spin spin
     Phase phase
     int64_t phase_due_ms        # the drain's or the linger's end
+    int64_t parting_due_ms      # the parting's, which is within the drain but for what it gave up
     int64_t trim_due_ms         # 0 = nothing to trim
     uint64_t leaked             # blocks, slices and connections left at the end: a bug
 

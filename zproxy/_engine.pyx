@@ -6,8 +6,8 @@ from libc.string cimport memcpy
 
 from zproxy._fastpath cimport (
     backlog_dispatch, broker_steps, client_forfeit, fastpath_close, fastpath_open, fastpath_report, managed_abort,
-    managed_drain, managed_due_ms, managed_live, managed_waiting, managed_waiting_bytes, peer_join, worker_freed,
-    worker_recover, worker_suspected
+    managed_drain, managed_due_ms, managed_live, managed_nodes_stay, managed_waiting, managed_waiting_bytes, peer_join,
+    worker_freed, worker_recover, worker_suspected
 )
 from zproxy._reading cimport read_all
 from zproxy.counters cimport (
@@ -234,6 +234,8 @@ cdef int64_t next_due_ms(const Engine* engine) noexcept nogil:
         due_ms = timer_next(&engine.hub.timers[kind], due_ms)
     if engine.phase != PHASE_RUNNING:
         due_ms = min(due_ms, engine.phase_due_ms)
+    if engine.phase == PHASE_PARTING:
+        due_ms = min(due_ms, engine.parting_due_ms)
     if engine.trim_due_ms:
         due_ms = min(due_ms, engine.trim_due_ms)
     return min(endpoints_next(&engine.endpoints, due_ms), managed_due_ms(&engine.path))
@@ -296,18 +298,35 @@ cdef void linger_all(Engine* engine) noexcept nogil:
     engine.phase_due_ms = min(engine.phase_due_ms, engine.hub.now_ms + LINGER_MS)
 
 
+cdef void part_begin(Engine* engine) noexcept nogil:
+    engine.phase = PHASE_PARTING
+    engine.parting_due_ms = engine.hub.now_ms + PARTING_MS
+
+
+# The drain's time is over: what is live ends in an error, which its nodes are given the time to read.
+cdef void drain_give_up(Engine* engine) noexcept nogil:
+    managed_abort(&engine.path)
+    broker_steps(&engine.path)
+    flush_all(engine)           # once: who reads hears of it
+    part_begin(engine)
+    engine.phase_due_ms = engine.parting_due_ms
+
+
 # On the way to a stop: is this phase's work done, or its time over?
 cdef void phase_advance(Engine* engine) noexcept nogil:
     cdef bint is_over = engine.phase_due_ms <= engine.hub.now_ms
     # Requests wait only while there is somebody who will be able to take them.
     cdef bint may_wait = engine.path.backlog.count != 0 and engine.path.balance.count != 0
-    if engine.phase == PHASE_DRAINING and is_over and managed_live(&engine.path):
-        managed_abort(&engine.path)
-        broker_steps(&engine.path)
-        flush_all(engine)       # once: who reads hears of it
-    may_wait |= managed_live(&engine.path) != 0
     if engine.phase == PHASE_DRAINING:
-        if is_over or not (may_wait or has_unwritten(engine)):
+        if is_over and managed_live(&engine.path):
+            drain_give_up(engine)
+        elif is_over:
+            linger_all(engine)
+        elif not (may_wait or managed_live(&engine.path) or has_unwritten(engine)):
+            part_begin(engine)
+        is_over = False
+    if engine.phase == PHASE_PARTING:
+        if is_over or engine.parting_due_ms <= engine.hub.now_ms or not managed_nodes_stay(&engine.path):
             linger_all(engine)
     elif is_over:
         engine.phase = PHASE_ENDED

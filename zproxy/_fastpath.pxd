@@ -88,6 +88,9 @@ cdef uint64_t managed_waiting(const Fastpath* path) noexcept nogil
 cdef uint64_t managed_waiting_bytes(const Fastpath* path) noexcept nogil
 cdef int64_t managed_due_ms(const Fastpath* path) noexcept nogil
 
+# Is there a node that may not have read all yet? One that has says GOODBYE.
+cdef bint managed_nodes_stay(const Fastpath* path) noexcept nogil
+
 # Nothing new is taken / what is live is given up, and told so at the next broker_steps.
 cdef void managed_drain(Fastpath* path) noexcept nogil
 cdef void managed_abort(Fastpath* path) noexcept nogil

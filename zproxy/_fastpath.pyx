@@ -10,8 +10,9 @@ from zproxy.broker.balance cimport (
 from zproxy.broker.broker cimport (
     CONTENT_ACCEPTED, CONTENT_WELCOME, PEER_NONE, REQUEST_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_KEEP, VERDICT_PASS,
     VERDICT_SAY, VERDICT_SEND, Content, Verdict, broker_abort, broker_address, broker_close, broker_drain,
-    broker_due_ms, broker_join, broker_leave, broker_live, broker_malformed, broker_message, broker_open,
-    broker_set_usable, broker_step, broker_undelivered, broker_unkept, broker_waiting, broker_waiting_bytes
+    broker_due_ms, broker_has_nodes, broker_join, broker_leave, broker_live, broker_malformed, broker_message,
+    broker_open, broker_set_usable, broker_step, broker_undelivered, broker_unkept, broker_waiting,
+    broker_waiting_bytes
 )
 from zproxy.broker.report cimport Report, report_make
 from zproxy.counters cimport (
@@ -600,6 +601,10 @@ cdef Report* fastpath_report(Fastpath* path) noexcept nogil:
 
 cdef uint64_t managed_live(const Fastpath* path) noexcept nogil:
     return broker_live(&path.broker)
+
+
+cdef bint managed_nodes_stay(const Fastpath* path) noexcept nogil:
+    return broker_has_nodes(&path.broker)
 
 
 cdef uint64_t managed_waiting(const Fastpath* path) noexcept nogil:

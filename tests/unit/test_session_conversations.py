@@ -243,6 +243,42 @@ def test_fenced_is_for_good(talk: NodeTalk) -> None:
     assert isinstance(talk.request().error, zproxy.Fenced)
 
 
+def test_a_draining_proxy_hears_goodbye_once_all_it_has_is_answered(talk: NodeTalk) -> None:
+    talk.converse()
+    first, second, _ = talk.request(), talk.request(), talk.take()
+    talk.hear(Kind.GOODBYE)
+    unsent = talk.request()
+    talk.reply(first)
+    assert talk.taken() == []
+    talk.reply(second)
+    assert talk.taken() == [(Kind.GOODBYE, 0)]
+    talk.hear(Kind.GOODBYE)
+    assert talk.taken() == []
+    talk.converse(2)
+    assert talk.taken() == [(Kind.REQUEST, unsent.sequence)]
+
+
+def test_a_draining_proxy_that_has_nothing_hears_goodbye_at_once(talk: NodeTalk) -> None:
+    talk.converse()
+    talk.hear(Kind.GOODBYE)
+    assert talk.taken() == [(Kind.GOODBYE, 0)]
+    talk.session.leave()
+    assert talk.taken() == [], "it was said"
+    talk.hear(Kind.GOODBYE)
+    assert talk.session.has_left
+
+
+def test_a_node_that_leaves_after_a_drain_and_another_proxy_says_goodbye_to_that(talk: NodeTalk) -> None:
+    talk.converse()
+    talk.hear(Kind.GOODBYE)
+    talk.take()
+    talk.hear(Kind.GOODBYE)
+    talk.converse(2)
+    talk.session.leave()
+    assert not talk.session.has_left
+    assert talk.taken() == [(Kind.GOODBYE, 0)]
+
+
 def test_a_draining_proxy_gets_nothing_new_but_what_it_asks_for(talk: NodeTalk) -> None:
     talk.converse()
     opened, _ = talk.request(), talk.take()

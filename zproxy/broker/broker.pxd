@@ -80,6 +80,9 @@ cdef void broker_drain(Broker* broker) noexcept nogil
 # The time is over: what is live ends in DRAINING (through broker_step).
 cdef void broker_abort(Broker* broker) noexcept nogil
 
+# Has a node not said GOODBYE yet?
+cdef bint broker_has_nodes(const Broker* broker) noexcept nogil
+
 # Requests without an outcome yet; of them waiting for a worker, and their bytes.
 cdef uint64_t broker_live(const Broker* broker) noexcept nogil
 cdef uint64_t broker_waiting(const Broker* broker) noexcept nogil

@@ -365,6 +365,16 @@ cdef void broker_abort(Broker* broker) noexcept nogil:
 # ---- what it knows ----
 
 
+cdef bint broker_has_nodes(const Broker* broker) noexcept nogil:
+    cdef uint32_t slot
+    cdef const Peer* peer
+    for slot in range(broker.peers.capacity):
+        peer = broker.peers.seats[slot]
+        if peer != NULL and peer.role == ROLE_NODE and peer.is_known and not peer.is_leaving:
+            return True
+    return False
+
+
 cdef uint64_t broker_live(const Broker* broker) noexcept nogil:
     return broker.live
 

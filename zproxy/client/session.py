@@ -142,7 +142,7 @@ class Session:
         self._hello_at = 0.0  # said, or to be said again
         self._name_refusals = 0
         self._refusal = Refusal(0, "", 0)
-        self._has_said_goodbye = False
+        self._has_said_goodbye = False  # in this conversation
         self._services: set[str] = set()  # names found good
 
     # ---- asked by the node ----
@@ -406,6 +406,7 @@ class Session:
         self.state = State.ACCEPTED
         self._name_refusals = 0
         self._has_said_goodbye = False
+        self.has_left = False
         for sequence in self._cancels:
             self._say(Kind.CANCEL, sequence=sequence)
         self._cancels.clear()
@@ -511,10 +512,11 @@ class Session:
             self._end(request, self._refused(request))
 
     def _goodbye(self) -> None:
-        if self.is_leaving:
+        if self.is_leaving or self._has_said_goodbye:
             self.has_left = True
             return
         self.is_draining = True
+        self._part_when_done()
         self.said.append((logging.WARNING, f"the proxy at {self.where} stops: new requests wait for another one"))
 
     def _malformed(self, what: str) -> None:
@@ -564,6 +566,15 @@ class Session:
         request.has_ended = True
         if self._open.pop(request.sequence, None) is not None and not request.attended:
             self.unattended -= 1
+        if self.is_draining:
+            self._part_when_done()
+
+    def _part_when_done(self) -> None:
+        """Tells a proxy that stops that nothing more of it is wanted: it waits, so that its last replies are read."""
+        is_done = not any(request.copies for request in self._open.values())
+        if is_done and self.state is State.ACCEPTED and not self._has_said_goodbye:
+            self._has_said_goodbye = True
+            self._say(Kind.GOODBYE)
 
     # ---- errors ----
 
