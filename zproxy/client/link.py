@@ -50,10 +50,8 @@ class Link:
     def read(self, now: float) -> None:
         """Hands the session all that has come, and sends what is due."""
         session, socket = self.session, self._socket
-        while socket.is_readable:
-            message = socket.receive()
-            if message is not None:
-                session.hear(message, now)
+        while (message := socket.receive()) is not None:
+            session.hear(message, now)
         if session.due_at is not None:
             session.tick(now)
         if session.outbox:
