@@ -69,9 +69,11 @@ def pack(body: object, tensors: Mapping[str, npt.ArrayLike] | None = None) -> li
     F-contiguous arrays are their own memory, which must not change before it has left; others are copied once.
     Raises Unsendable, a TypeError, with the path of what cannot travel. Any thread.
     """
+    if not tensors:
+        return [bodies.encode(body, [])]
     entries: list[tuple[Any, ...]] = []
     frames: list[bytes | memoryview] = []
-    for name, value in (tensors or {}).items():
+    for name, value in tensors.items():
         array = _array_of(name, value)
         is_fortran = not array.flags.c_contiguous
         entry = (name, name_of(array.dtype), array.shape)
@@ -88,6 +90,8 @@ def unpack(content: Frame, frames: Sequence[Frame], body_type: Any = Any) -> Con
     """
     view = _view(content)
     begin, end = body_span(view)
+    if end == len(view) and not frames:
+        return Content(_decoded(_decoder(body_type), view[begin:end], "$"), {})
     entries = _decoded(_ENTRIES, view[end:], "tensors") if end < len(view) else []
     dtypes = _checked(entries, frames)
     body = _decoded(_decoder(body_type), view[begin:end], "$")
