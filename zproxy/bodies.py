@@ -52,7 +52,8 @@ _REMEDIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
 
 def encode(body: object, entries: list[tuple[Any, ...]]) -> bytes:
     """Frame 1: the body, and the list of tensors' entries where there are any. Raises Unsendable."""
-    _check(body, None, 0)
+    if type(body) not in _ATOMS:
+        _check(body, None, 0)
     try:
         return _ENCODER.encode([body, entries] if entries else [body])
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

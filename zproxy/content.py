@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -26,10 +26,9 @@ from zproxy.skim import body_span
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import zmq
     from typing_extensions import Buffer
 
-    Frame = Buffer | zmq.Frame
+    Frame = Buffer
     Array = npt.NDArray[Any]
 
 NAME_BYTES_MAX = 255
@@ -70,9 +69,11 @@ def pack(body: object, tensors: Mapping[str, npt.ArrayLike] | None = None) -> li
     F-contiguous arrays are their own memory, which must not change before it has left; others are copied once.
     Raises Unsendable, a TypeError, with the path of what cannot travel. Any thread.
     """
+    if not tensors:
+        return [bodies.encode(body, [])]
     entries: list[tuple[Any, ...]] = []
     frames: list[bytes | memoryview] = []
-    for name, value in (tensors or {}).items():
+    for name, value in tensors.items():
         array = _array_of(name, value)
         is_fortran = not array.flags.c_contiguous
         entry = (name, name_of(array.dtype), array.shape)
@@ -89,6 +90,8 @@ def unpack(content: Frame, frames: Sequence[Frame], body_type: Any = Any) -> Con
     """
     view = _view(content)
     begin, end = body_span(view)
+    if end == len(view) and not frames:
+        return Content(_decoded(_decoder(body_type), view[begin:end], "$"), {})
     entries = _decoded(_ENTRIES, view[end:], "tensors") if end < len(view) else []
     dtypes = _checked(entries, frames)
     body = _decoded(_decoder(body_type), view[begin:end], "$")
@@ -138,7 +141,7 @@ def _bytes_of(array: Array) -> bytes | memoryview:
 
 
 def _view(frame: Frame) -> memoryview:
-    return memoryview(cast("Buffer", frame))  # a zmq.Frame has a buffer, its stub does not say so
+    return memoryview(frame)
 
 
 @functools.lru_cache(maxsize=256)

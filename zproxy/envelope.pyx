@@ -1,6 +1,7 @@
 """Envelope: the managed message's first frame from Python, for the SDK and the tests; see envelope.pxd for what the
 relay calls, which is the same code."""
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -67,20 +68,14 @@ cdef class Envelope:
         self.head.conversation = conversation
 
     @staticmethod
-    def parse(const uint8_t[::1] frame):
+    def parse(frame):
         """The envelope that `frame`, any bytes, is. Raises MalformedEnvelope, which says why it is none."""
-        cdef Envelope envelope = Envelope.__new__(Envelope)
-        cdef EnvelopeView view
-        cdef EnvelopeFault fault = FAULT_SHORT
-        if frame.shape[0]:
-            fault = envelope_read(&frame[0], frame.shape[0], &view)
-        if fault != FAULT_NONE:
-            raise MalformedEnvelope(f"an envelope of {frame.shape[0]} bytes is refused: {FAULTS[<int>fault]}")
-        envelope.head = view.head
-        envelope.service = view.service[:view.head.service_bytes].decode("ascii")
-        envelope.name = view.name[:view.head.name_bytes].decode("ascii")
-        envelope.tlvs = view.tlvs[:view.head.tlv_bytes]
-        return envelope
+        cdef Py_buffer buffer
+        PyObject_GetBuffer(frame, &buffer, PyBUF_SIMPLE)
+        try:
+            return envelope_of(<const uint8_t*>buffer.buf, buffer.len)
+        finally:
+            PyBuffer_Release(&buffer)
 
     def pack(self):
         """Frame 0."""
@@ -95,6 +90,16 @@ cdef class Envelope:
         view.name = <const uint8_t*><const char*>name
         view.tlvs = <const uint8_t*><const char*>self.tlvs
         return target[:envelope_write(target, &view)]
+
+    def answer_head(self, uint8_t kind):
+        """Frame 0 of an answer to this delivery: its ids and its conversation, unchanged. As Envelope would pack it."""
+        cdef EnvelopeView view
+        envelope_begin(&view, <Kind>kind)
+        view.head.incarnation = self.head.incarnation
+        view.head.sequence = self.head.sequence
+        view.head.lease = self.head.lease
+        view.head.conversation = self.head.conversation
+        return (<const uint8_t*>&view.head)[:HEAD_BYTES]
 
     def __repr__(self):
         fields = ", ".join(f"{name}={value!r}" for name, value in self.fields().items() if value)
@@ -186,6 +191,37 @@ FIELDS = (
     "remaining_ms", "credit", "key_hash", "stream", "offset", "step", "progress", "trace", "max_attempts", "total",
     "conversation",
 )
+
+
+cdef Envelope envelope_of(const uint8_t* bytes, Py_ssize_t count):
+    cdef Envelope envelope = Envelope.__new__(Envelope)
+    cdef EnvelopeView view
+    cdef EnvelopeFault fault = envelope_read(bytes, count, &view)
+    if fault != FAULT_NONE:
+        raise MalformedEnvelope(f"an envelope of {count} bytes is refused: {FAULTS[<int>fault]}")
+    envelope.head = view.head
+    envelope.service = view.service[:view.head.service_bytes].decode("ascii")
+    envelope.name = view.name[:view.head.name_bytes].decode("ascii")
+    envelope.tlvs = view.tlvs[:view.head.tlv_bytes]
+    return envelope
+
+
+def request_head(
+    uint8_t kind, bytes service, uint64_t incarnation, uint64_t sequence, uint32_t remaining_ms, uint32_t conversation
+):
+    """Frame 0 of a request or post that says no more than this; `service` is a good name. As Envelope would pack it."""
+    cdef EnvelopeView view
+    cdef uint8_t[HEAD_BYTES + NAME_BYTES_MAX] target
+    if len(service) > NAME_BYTES_MAX:
+        raise ValueError(f"{service!r} is longer than {NAME_BYTES_MAX} bytes")
+    envelope_begin(&view, <Kind>kind)
+    view.service = <const uint8_t*><const char*>service
+    view.head.service_bytes = <uint8_t>len(service)
+    view.head.incarnation = incarnation
+    view.head.sequence = sequence
+    view.head.remaining_ms = remaining_ms
+    view.head.conversation = conversation
+    return target[:envelope_write(target, &view)]
 
 
 def key_hash(bytes key):

@@ -1,7 +1,8 @@
 """Libzmq: the C functions of the libzmq that pyzmq brings, found at run time. No header, no second copy.
 
 pyzmq's extension is loaded already, so `dlopen(…, RTLD_NOLOAD)` names it and `dlsym` finds what it contains or
-links to: the same library, and the same sockets, as Python's. The relay does not use it; the load generator does.
+links to: the same library, and the same sockets, as Python's. The relay does not use it; the SDK and the load
+generator do.
 
 Only what its callers need is declared; signatures and numbers are those of zmq(7), the same in every 4.x.
 """
@@ -10,6 +11,7 @@ cdef enum:                      # socket types, options and flags of zmq_socket(
     ZMQ_DEALER = 5
     ZMQ_ROUTER = 6
     ZMQ_FD = 14
+    ZMQ_EVENTS = 15
     ZMQ_LINGER = 17
     ZMQ_SNDHWM = 23
     ZMQ_RCVHWM = 24
@@ -19,6 +21,7 @@ cdef enum:                      # socket types, options and flags of zmq_socket(
     ZMQ_METADATA = 95
     ZMQ_DONTWAIT = 1
     ZMQ_SNDMORE = 2
+    ZMQ_POLLIN = 1
 
 cdef union zmq_msg_t:           # opaque; libzmq wants it aligned like a pointer
     unsigned char[64] opaque
@@ -43,6 +46,7 @@ cdef struct LibZmq:
     int (*msg_send)(zmq_msg_t* message, void* socket, int flags) noexcept nogil     # on success the message is empty
     int (*msg_recv)(zmq_msg_t* message, void* socket, int flags) noexcept nogil
     int (*msg_close)(zmq_msg_t* message) noexcept nogil
+    int (*msg_move)(zmq_msg_t* target, zmq_msg_t* source) noexcept nogil       # the source is then empty
     int (*msg_more)(const zmq_msg_t* message) noexcept nogil    # 1: another frame of the same message follows
     size_t (*msg_size)(const zmq_msg_t* message) noexcept nogil
     void* (*msg_data)(zmq_msg_t* message) noexcept nogil

@@ -13,8 +13,8 @@ cdef extern from "<dlfcn.h>" nogil:
 NAMES = (
     "zmq_ctx_new", "zmq_ctx_term", "zmq_socket", "zmq_close", "zmq_bind", "zmq_connect", "zmq_setsockopt",
     "zmq_getsockopt", "zmq_msg_init", "zmq_msg_init_size", "zmq_msg_init_data", "zmq_msg_send", "zmq_msg_recv",
-    "zmq_msg_close",
-    "zmq_msg_more", "zmq_msg_size", "zmq_msg_data", "zmq_strerror", "zmq_version",
+    "zmq_msg_close", "zmq_msg_move", "zmq_msg_more", "zmq_msg_size", "zmq_msg_data", "zmq_strerror",
+    "zmq_version",
 )
 
 cdef LibZmq table               # written once, under the GIL

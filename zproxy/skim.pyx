@@ -1,5 +1,6 @@
 """Skim from Python, for zproxy.content and the tests; see skim.pxd, which is the same code."""
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint64_t
 
 from zproxy.errors import MalformedContent
@@ -18,15 +19,17 @@ FAULT_WORDS = (
 DEPTH_MAX = LEVELS_MAX
 
 
-def body_span(const uint8_t[::1] content):
+def body_span(content):
     """(begin, end) of the body within a content; behind it is the list of tensors, if there is one.
 
     Raises MalformedContent for what is not whole, too deep, or has an extension type, and says at which byte.
     """
     cdef uint64_t begin = 0, end = 0
-    cdef SkimFault fault = SKIM_SHORT
-    if content.shape[0]:
-        fault = skim_content(&content[0], content.shape[0], &begin, &end)
+    cdef SkimFault fault
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(content, &buffer, PyBUF_SIMPLE)
+    fault = skim_content(<const uint8_t*>buffer.buf, buffer.len, &begin, &end) if buffer.len else SKIM_SHORT
+    PyBuffer_Release(&buffer)
     if fault != SKIM_NONE:
-        raise MalformedContent("content", f"at byte {end} of {content.shape[0]}: {FAULT_WORDS[<int>fault]}")
+        raise MalformedContent("content", f"at byte {end} of {buffer.len}: {FAULT_WORDS[<int>fault]}")
     return begin, end

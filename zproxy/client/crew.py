@@ -74,6 +74,7 @@ class Crew:
         self._rousing, self._rouse = socket.socketpair()
         self._rousing.setblocking(False)
         self._rouse.setblocking(False)
+        self._rousing_descriptor = self._rousing.fileno()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poll = select.poll()
         self._poll.register(self._rousing, select.POLLIN)
@@ -203,7 +204,7 @@ class Crew:
 
     def _wait(self, wait_ms: float | None) -> None:
         for descriptor, _ in self._poll.poll(wait_ms):
-            if descriptor == self._rousing.fileno():
+            if descriptor == self._rousing_descriptor:
                 with suppress(OSError):
                     self._rousing.recv(4096)
 
@@ -305,10 +306,14 @@ class Crew:
 
     def _wait_ms(self, now: float) -> float | None:
         """Until a session has something to do of itself, or a connection is to be looked at."""
-        due = [link.session.due_at for link in self._links if link.session.due_at is not None]
-        if not all(link.is_connected for link in self._links):
-            due.append(now + WATCH_S)
-        return max(0.0, (min(due) - now) * 1000) if due else None
+        soonest: float | None = None
+        for link in self._links:
+            due_at = link.session.due_at
+            if not link.is_connected and (due_at is None or due_at > now + WATCH_S):
+                due_at = now + WATCH_S
+            if due_at is not None and (soonest is None or due_at < soonest):
+                soonest = due_at
+        return None if soonest is None else max(0.0, (soonest - now) * 1000)
 
     def _poll_instead(self, before: int, after: int) -> None:
         self._poll.unregister(before)

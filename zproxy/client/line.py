@@ -66,7 +66,9 @@ class Line:
 
     def due_in(self, now: float) -> float:
         """Seconds until `step` is due even if nothing comes."""
-        return max(0.0, min(self._tick_at, self.session.next_expiry) - now)
+        tick_at, expiry = self._tick_at, self.session.next_expiry
+        due_at = tick_at if tick_at < expiry else expiry
+        return due_at - now if due_at > now else 0.0
 
     def stats(self) -> dict[str, int]:
         """The session's counts, and how things stand."""
@@ -85,7 +87,7 @@ class Line:
     def step(self, now: float) -> None:
         """Takes in what has come and what is due, and sends what the session says to that."""
         self.is_busy = True
-        self._read(now, is_likely=True)
+        self._read(now)
         if now >= self._tick_at or now >= self.session.next_expiry:
             self._tick(now)
         if self.session.has_messages:
@@ -111,16 +113,12 @@ class Line:
         while self._write(now) and self._read(now):
             pass
 
-    def _read(self, now: float, is_likely: bool = False) -> bool:
-        """True if anything came. If that `is_likely`, it costs less to receive than to ask before."""
+    def _read(self, now: float) -> bool:
+        """True if anything came."""
         self._read_at = now
         socket, session = self._socket, self.session
         has_read = False
-        while socket is not None and (is_likely or socket.is_readable):
-            is_likely = False
-            message = socket.receive()
-            if message is None:
-                break
+        while socket is not None and (message := socket.receive()) is not None:
             session.receive(message, now)
             has_read = True
             if not session.is_waiting:

@@ -32,15 +32,11 @@ class Link:
         self._context = context
         self._moved = moved
         self._socket = ManagedSocket(context, endpoint, now)
+        self.is_connected = False  # at the last `watch`
 
     @property
     def descriptor(self) -> int:
         return self._socket.descriptor
-
-    @property
-    def is_connected(self) -> bool:
-        """At the last `watch`."""
-        return self._socket.is_connected
 
     @property
     def is_readable(self) -> bool:
@@ -50,10 +46,8 @@ class Link:
     def read(self, now: float) -> None:
         """Hands the session all that has come, and sends what is due."""
         session, socket = self.session, self._socket
-        while socket.is_readable:
-            message = socket.receive()
-            if message is not None:
-                session.hear(message, now)
+        while (message := socket.receive()) is not None:
+            session.hear(message, now)
         if session.due_at is not None:
             session.tick(now)
         if session.outbox:
@@ -68,7 +62,8 @@ class Link:
     def watch(self, now: float) -> None:
         """Takes in what became of the connection."""
         self._socket.watch(now)
-        if not self._socket.is_connected:
+        self.is_connected = self._socket.is_connected
+        if not self.is_connected:
             self.session.lose()
         if self._socket.is_given_up(now):
             before = self._socket

@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
+import msgspec
+
 from zproxy.envelope import Envelope, Flag, key_hash
 from zproxy.errors import SettingError
 
@@ -33,56 +35,25 @@ class Options(TypedDict, total=False):
     key: str | bytes | None
 
 
-class Pending:
+class Pending(msgspec.Struct, eq=False):
     """One of them. Once `has_ended`, `reply` or `error` is its outcome; a post without `confirm` has neither."""
 
-    __slots__ = (
-        "attended",
-        "began",
-        "confirm",
-        "copies",
-        "deadline",
-        "error",
-        "fields",
-        "frames",
-        "has_ended",
-        "kind",
-        "order",
-        "reply",
-        "sent_at",
-        "sequence",
-        "service",
-        "waiter",
-    )
-
-    def __init__(
-        self,
-        sequence: int,
-        kind: int,
-        service: str,
-        frames: Sequence[Any],
-        began: float,
-        deadline: float,
-        fields: dict[str, Any],
-        confirm: bool,
-        attended: bool,
-    ) -> None:
-        self.sequence = sequence
-        self.kind = kind
-        self.service = service
-        self.frames = frames
-        self.began = began
-        self.deadline = deadline
-        self.fields = fields  # of the envelope, besides what is written anew as it leaves
-        self.confirm = confirm  # a POST whose ACCEPTED is waited for
-        self.attended = attended  # who waits for it reads the socket, too; for others a reader has to be found
-        self.copies = 0  # sent, and perhaps taken
-        self.sent_at = 0.0  # the first of them
-        self.order = 0  # of the newest copy among all that was sent
-        self.has_ended = False
-        self.reply: tuple[Envelope, Sequence[Any]] | None = None  # of a POST with confirm, ACCEPTED
-        self.error: Exception | None = None
-        self.waiter: Any = None  # whom the session's owner tells; not looked at here
+    sequence: int
+    kind: int
+    service: str
+    frames: Sequence[Any]
+    began: float
+    deadline: float
+    fields: dict[str, Any]  # of the envelope, besides what is written anew as it leaves
+    confirm: bool  # a POST whose ACCEPTED is waited for
+    attended: bool  # who waits for it reads the socket, too; for others a reader has to be found
+    copies: int = 0  # sent, and perhaps taken
+    sent_at: float = 0.0  # the first of them
+    order: int = 0  # of the newest copy among all that was sent
+    has_ended: bool = False
+    reply: tuple[Envelope, Sequence[Any]] | None = None  # of a POST with confirm, ACCEPTED
+    error: Exception | None = None
+    waiter: Any = None  # whom the session's owner tells; not looked at here
 
 
 class KeptPosts:

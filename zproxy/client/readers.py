@@ -305,8 +305,9 @@ class Readers:
                 request = session.ended.popleft()
             except IndexError:
                 return
-            if request.waiter is not None:
-                request.waiter.ended(request)
+            waiter, request.waiter = request.waiter, None  # a circle would be left to the collector
+            if waiter is not None:
+                waiter.ended(request)
             elif request.error is not None:
                 logger.warning("%s", request.error)
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from zproxy.client.pending import KeptPosts, Pending, bytes_of, fields_of
-from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, tlvs_pack, tlvs_parse
+from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, request_head, tlvs_pack, tlvs_parse
 from zproxy.errors import MalformedEnvelope, NodeClosed, RequestError, SettingError, error_of
 
 TIMEOUT_S = 60.0
@@ -143,7 +143,7 @@ class Session:
         self._name_refusals = 0
         self._refusal = Refusal(0, "", 0)
         self._has_said_goodbye = False
-        self._services: set[str] = set()  # names found good
+        self._services: dict[str, bytes] = {}  # names found good, as they are written
 
     # ---- asked by the node ----
 
@@ -324,7 +324,7 @@ class Session:
     def _check_service(self, service: str) -> None:
         if not isinstance(service, str) or not NAME.fullmatch(service):
             raise SettingError(f"bad service {service!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
-        self._services.add(service)
+        self._services[service] = service.encode()
 
     def _message(self, request: Pending, now: float) -> list[Any] | None:
         """As it goes out now; None: it ended instead."""
@@ -332,7 +332,17 @@ class Session:
         if remaining_ms < 1:
             self._time_out(request)
             return None
-        envelope = Envelope(
+        head = self._head(request, remaining_ms)
+        message = [head, *request.frames]
+        return message if self._fits(request, message) else None
+
+    def _head(self, request: Pending, remaining_ms: int) -> bytes:
+        if not request.fields and not request.copies:
+            service = self._services[request.service]
+            return request_head(
+                request.kind, service, self.incarnation, request.sequence, remaining_ms, self._conversation
+            )
+        return Envelope(
             request.kind,
             service=request.service,
             incarnation=self.incarnation,
@@ -341,8 +351,6 @@ class Session:
             conversation=self._conversation,
             **(request.fields if not request.copies else self._resent(request)),
         ).pack()
-        message = [envelope, *request.frames]
-        return message if self._fits(request, message) else None
 
     def _resent(self, request: Pending) -> dict[str, Any]:
         return {**request.fields, "flags": request.fields.get("flags", 0) | RESENT}

@@ -17,24 +17,16 @@ Rule 3. IMMEDIATE is not set. With it libzmq throws away what it has received as
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import zmq
-import zmq.backend
 from zmq.utils.monitor import recv_monitor_message
 
+from zproxy.client.transfer import Transfer
 from zproxy.errors import EndpointError
-
-# As plain integers: an operation on two of pyzmq's enums costs as much as a whole send.
-EVENTS, POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
-NOBLOCK, NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 
 METADATA = b"X-zproxy:1"
 NAMELESS_MARK = b"\0ZPX\1"  # begins the routing id of a managed peer whose libzmq cannot set METADATA
-
-COPIED_BELOW_BYTES = 65536  # smaller frames cost less to copy than to hand over
 
 SEND_LIMIT = 100  # messages; more would age in libzmq, with the time they were given already written into them
 RECEIVE_LIMIT = 1000  # messages; above it TCP's window holds the proxy back, and PINGs wait with the rest
@@ -57,11 +49,6 @@ WATCHED = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.CONNECT_RETRIED | zmq.Event.
 for _event in ENDED:
     WATCHED |= _event
 
-_send = zmq.backend.Socket.send  # without the layer that asks for routing ids and groups: 0.3 us a frame
-
-Frame = Any
-"""What is sent: bytes, or anything with a contiguous buffer."""
-
 
 class ManagedSocket:
     """A DEALER that announces itself as managed, connected to one endpoint; libzmq reconnects it, within its limits.
@@ -76,6 +63,7 @@ class ManagedSocket:
         self._ended_at = 0.0  # the last event said that the connection ended; 0: it said something else
         self._socket = context.socket(zmq.DEALER)
         self._monitor: zmq.Socket[bytes] | None = None
+        self._transfer = Transfer(self._socket)
         try:
             self._open()
         except BaseException as error:
@@ -85,6 +73,8 @@ class ManagedSocket:
             remedy = "write tcp://HOST:PORT or ipc://PATH"
             raise EndpointError(f"cannot connect to {endpoint}: {error}; {remedy}") from None
         self.descriptor = int(self._socket.getsockopt(zmq.FD))
+        self.receive = self._transfer.receive  # the frames of the next message; None: there is none
+        self.send = self._transfer.send  # of all frames of a message; False: it cannot be taken now
 
     def _open(self) -> None:
         socket = self._socket
@@ -108,33 +98,7 @@ class ManagedSocket:
     @property
     def is_readable(self) -> bool:
         """Is a message there? Takes the edge of `descriptor`."""
-        return bool(int(self._socket.get(EVENTS)) & POLLIN)
-
-    def receive(self) -> list[Any] | None:
-        """The frames of the next message, small ones as bytes, large ones as zmq.Frame; None: there is none."""
-        receive = self._socket.recv
-        try:
-            frame = receive(NOBLOCK, False)
-        except zmq.Again:
-            return None
-        message: list[Any] = [frame.bytes if len(frame) < COPIED_BELOW_BYTES else frame]
-        while frame.more:
-            frame = receive(NOBLOCK, False)
-            message.append(frame.bytes if len(frame) < COPIED_BELOW_BYTES else frame)
-        return message
-
-    def send(self, message: Sequence[Frame]) -> bool:
-        """False if it cannot be taken now, nothing of it. Large frames are not copied: leave them unchanged."""
-        socket = self._socket
-        left = len(message)
-        try:
-            for frame in message:
-                left -= 1
-                size = len(frame) if type(frame) is bytes else memoryview(frame).nbytes
-                _send(socket, frame, NOBLOCK_MORE if left else NOBLOCK, size < COPIED_BELOW_BYTES)
-        except zmq.Again:
-            return False
-        return True
+        return self._transfer.is_readable()
 
     def watch(self, now: float) -> None:
         """Takes in what libzmq has done meanwhile: call it a few times a second while something is waited for."""
@@ -142,7 +106,7 @@ class ManagedSocket:
             return
         with suppress(zmq.Again):
             while True:
-                event = recv_monitor_message(self._monitor, NOBLOCK)["event"]
+                event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
                 self.is_connected = event == CONNECTED
                 self._ended_at = now if event in ENDED else 0.0
 
@@ -157,4 +121,5 @@ class ManagedSocket:
                 self._socket.disable_monitor()
             self._monitor.close(0)
             self._monitor = None
+        self._transfer.close()
         self._socket.close(linger_ms)

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from zproxy.client.pending import bytes_of
 from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, offers_pack, tlvs_pack, tlvs_parse
 from zproxy.errors import MalformedEnvelope
 from zproxy.units import show_size
@@ -232,7 +233,7 @@ class WorkerSession:
 
     def reply(self, delivery: Delivery, content: Sequence[Frame]) -> None:
         """Answers with what the handler returned, or TOO_LARGE where zproxy would not take it."""
-        message = [self._envelope_of(delivery, _REPLY), *content]
+        message = [delivery.envelope.answer_head(_REPLY), *content]
         excess = self._excess_of(message)
         if excess:
             self.fail(delivery, Code.TOO_LARGE, f"the reply of {delivery.envelope.service} has {excess}")
@@ -321,7 +322,7 @@ class WorkerSession:
         self.outbox.append([envelope, content] if content else [envelope])
 
     def _envelope_of(self, delivery: Delivery, kind: int, **fields: Any) -> bytes:
-        """The first frame of what is said about a delivery: its three ids, unchanged."""
+        """The first frame of what else is said about a delivery: its three ids, unchanged."""
         asked = delivery.envelope
         return Envelope(
             kind, incarnation=asked.incarnation, sequence=asked.sequence, lease=asked.lease,
@@ -342,7 +343,7 @@ class WorkerSession:
         del self._live[delivery.envelope.lease]
         self.counts[outcome] += 1
         self.outbox.append(message)
-        if not self._live:
+        if self.state is not State.SERVING:
             self._settle()
 
     def _is_live(self, delivery: Delivery) -> bool:
@@ -353,7 +354,7 @@ class WorkerSession:
         limits = self._limits
         if limits.max_frames and len(message) > limits.max_frames:
             return f"{len(message)} frames, limit {limits.max_frames}: send fewer tensors, or join them"
-        size = sum(memoryview(frame).nbytes for frame in message)
+        size = bytes_of(message)
         if limits.max_message and size > limits.max_message:
             return (
                 f"{size} bytes, limit {limits.max_message} ({show_size(limits.max_message)}): "
