@@ -181,6 +181,7 @@ class Session:
         *,
         confirm: bool = False,
         attended: bool = True,
+        waiter: Any = None,
         **options: Any,
     ) -> Pending:
         """A new request or post, to be sent as soon as may be; `options` as in `fields_of`. It may have ended already.
@@ -195,6 +196,7 @@ class Session:
         deadline = now + timeout
         self._sequence += 1
         request = Pending(self._sequence, kind, service, frames, now, deadline, fields, confirm, attended)
+        request.waiter = waiter
         self.counts["requests"] += 1
         self._open[request.sequence] = request
         if not attended:
