@@ -150,8 +150,9 @@ def _decoded(decoder: msgspec.msgpack.Decoder[Any], encoded: memoryview, root: s
     try:
         return decoder.decode(encoded)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        reason, _, path = str(error).partition(" - at `$")
-        raise MalformedContent(root + path.rstrip("`"), reason) from error
+        said = str(error)
+    reason, _, path = said.partition(" - at `$")
+    raise MalformedContent(root + path.rstrip("`"), reason)
 
 
 def _checked(entries: list[_Entry], frames: Sequence[Frame]) -> list[Dtype]:

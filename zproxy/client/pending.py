@@ -84,6 +84,16 @@ class Pending:
         self.error: Exception | None = None
         self.waiter: Any = None  # whom the session's owner tells; not looked at here
 
+    def raise_error(self) -> None:
+        """Raises its error if it has one, and keeps it no longer: its traceback would lead back here, a cycle."""
+        error, self.error = self.error, None
+        if error is None:
+            return
+        try:
+            raise error
+        finally:
+            del error
+
 
 class KeptPosts:
     """Posts that were sent and are not yet known to be read: NEED_HELLO, or a refusal, may still name them.

@@ -434,8 +434,7 @@ class Session:
             self.counts["late"] += 1
             return
         request.reply = envelope, message
-        self._close(request)
-        self.ended.append(request)
+        self._finish(request)
 
     def _replied(self, envelope: Envelope, message: Sequence[Any]) -> None:
         request = self._open.get(envelope.sequence)
@@ -444,8 +443,7 @@ class Session:
             return
         self.counts["replies"] += 1
         request.reply = envelope, message
-        self._close(request)
-        self.ended.append(request)
+        self._finish(request)
         if self._posts:
             self._posts.forget_before(request.order)
 
@@ -558,7 +556,11 @@ class Session:
         elif isinstance(error, RequestError) and error.code not in (CANCELLED, Code.TIMEOUT):
             self.counts["errors"] += 1
         request.error = error
+        self._finish(request)
+
+    def _finish(self, request: Pending) -> None:
         self._close(request)
+        request.frames = ()  # who holds the outcome does not hold what was asked
         self.ended.append(request)
 
     def _close(self, request: Pending) -> None:
