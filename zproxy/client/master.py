@@ -71,6 +71,7 @@ class Master:
         self._services = Services()
         self._lock = threading.Lock()
         self._crew: Crew | None = None
+        self._release: weakref.finalize[..., Any] | None = None
         self._owner_pid = os.getpid()
         self._check()
 
@@ -84,6 +85,9 @@ class Master:
         is answered MALFORMED, without the handler. Not `idempotent`: what a worker may have begun is never delivered
         again. Raises ServiceError for a name that is bad or taken, MasterStarted.
         """
+
+        if callable(name):
+            raise ServiceError("a service has a name: write @master.service('NAME'), not @master.service")
 
         def offer(handler: AnyHandler) -> AnyHandler:
             self._check_owner()
@@ -112,7 +116,7 @@ class Master:
     def start(self) -> None:
         """Serves in threads until `stop`. Raises as `run` does, but a refusal is raised by `stop`."""
         crew = self._begin()
-        weakref.finalize(self, _release, crew, self.name, os.getpid())
+        self._release = weakref.finalize(self, _release, crew, self.name, os.getpid())
         crew.start()
         threading.Thread(target=crew.watch, name=f"{self.name}-watcher", daemon=True).start()
 
@@ -131,6 +135,8 @@ class Master:
         crew.stop.ask()
         if not crew.has(threading.current_thread()):
             crew.ended.wait(crew.drain_s + STOP_MARGIN_S)
+            if self._release is not None and crew.is_over:
+                self._release.detach()  # it holds the crew, whose handlers may hold this master: for ever
             _raise_if(crew.error)
 
     @property
