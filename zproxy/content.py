@@ -72,6 +72,8 @@ def pack(body: object, tensors: Mapping[str, npt.ArrayLike] | None = None) -> li
     """
     entries: list[tuple[Any, ...]] = []
     frames: list[bytes | memoryview] = []
+    if tensors is not None and not isinstance(tensors, Mapping):
+        raise Unsendable("tensors", f"a {type(tensors).__name__} has no names: send {{name: array}}")
     for name, value in (tensors or {}).items():
         array = _array_of(name, value)
         is_fortran = not array.flags.c_contiguous

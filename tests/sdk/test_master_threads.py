@@ -224,7 +224,10 @@ def test_a_type_that_no_body_can_have_is_refused_at_once() -> None:
     ("options", "error", "words"),
     [
         ({"name": "a b"}, SettingError, "bad name"),
+        ({"name": 5}, SettingError, "bad name 5"),
         ({"concurrency": 0}, SettingError, "concurrency 0"),
+        ({"concurrency": 2.5}, SettingError, "concurrency 2.5"),
+        ({"concurrency": "4", "prefetch": 1}, SettingError, "concurrency '4'"),
         ({"concurrency": 2, "prefetch": 3}, SettingError, "prefetch 3"),
         ({"drain": "soon"}, SettingError, "drain"),
         ({"endpoints": []}, SettingError, "without an endpoint"),

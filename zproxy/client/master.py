@@ -63,7 +63,7 @@ class Master:
         prefetch: int | None = None,
         drain: Time = DRAIN_S,
     ) -> None:
-        self.endpoints = (endpoints,) if isinstance(endpoints, str) else tuple(endpoints)
+        self.endpoints = (endpoints,) if isinstance(endpoints, str) else tuple(endpoints or ())
         self.name = _default_name() if name is None else name
         self.concurrency = concurrency
         self.prefetch = concurrency if prefetch is None else prefetch
@@ -163,12 +163,12 @@ class Master:
             parsed = addresses.parse(endpoint)
             if not parsed.is_name or parsed.host == "*":
                 addresses.resolve(parsed)
-        if not NAME.fullmatch(self.name):
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
             raise SettingError(f"bad name {self.name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
-        if not 1 <= self.concurrency <= CONCURRENCY_MAX:
-            raise SettingError(f"concurrency {self.concurrency}: 1 to {CONCURRENCY_MAX} handlers can run at once")
-        if not 0 <= self.prefetch <= self.concurrency:
-            raise SettingError(f"prefetch {self.prefetch}: 0 to {self.concurrency}, as many as `concurrency`")
+        if not isinstance(self.concurrency, int) or not 1 <= self.concurrency <= CONCURRENCY_MAX:
+            raise SettingError(f"concurrency {self.concurrency!r}: 1 to {CONCURRENCY_MAX} handlers can run at once")
+        if not isinstance(self.prefetch, int) or not 0 <= self.prefetch <= self.concurrency:
+            raise SettingError(f"prefetch {self.prefetch!r}: 0 to {self.concurrency}, as many as `concurrency`")
 
     def _check_owner(self) -> None:
         if os.getpid() != self._owner_pid:

@@ -113,7 +113,7 @@ class Session:
     """
 
     def __init__(self, name: str, incarnation: int, everywhere: str) -> None:
-        if not NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise SettingError(f"bad node name {name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
         self.name = name
         self.incarnation = incarnation
@@ -188,10 +188,12 @@ class Session:
 
         Raises SettingError for options that no envelope can have.
         """
-        if service not in self._services:
+        if not isinstance(service, str) or service not in self._services:
             self._check_service(service)
-        if not 0 < timeout <= REMAINING_MS_MAX / 1000:
-            raise SettingError(f"bad timeout {timeout!r}: more than 0 s, at most {REMAINING_MS_MAX // 1000} s")
+        if not _is_timeout(timeout):
+            raise SettingError(
+                f"bad timeout {timeout!r}: a number of seconds, more than 0, at most {REMAINING_MS_MAX // 1000}"
+            )
         fields = fields_of(confirm=confirm, **options) if options or confirm else NO_FIELDS
         deadline = now + timeout
         self._sequence += 1
@@ -545,7 +547,8 @@ class Session:
             said = f"the proxy at {self.where} stops, and no other was there {within}"
             error = self._error(request, Code.DRAINING, said)
         elif self.state is State.AWAY:
-            error = self._error(request, Code.TIMEOUT, f"no proxy has answered at {self.everywhere} {within}")
+            said = f"no proxy has answered at {self.everywhere} {within}"
+            error = self._error(request, Code.TIMEOUT, said, "start one there by zproxy run, or check the endpoint")
         else:
             error = self._error(request, Code.TIMEOUT, f"the proxy at {self.where} took nothing {within}")
         self._end(request, error)
@@ -571,8 +574,8 @@ class Session:
 
     # ---- errors ----
 
-    def _error(self, request: Pending, code: int, sentence: str = "") -> RequestError:
-        return error_of(int(code), service=request.service, node=self.name, sentence=sentence)
+    def _error(self, request: Pending, code: int, sentence: str = "", remedy: str = "") -> RequestError:
+        return error_of(int(code), service=request.service, node=self.name, sentence=sentence, remedy=remedy)
 
     def _error_said(self, service: str, envelope: Envelope, message: Sequence[Any]) -> RequestError:
         return error_of(
@@ -592,6 +595,13 @@ class Session:
 
     def _closed(self, request: Pending) -> NodeClosed:
         return NodeClosed(f'node "{self.name}" was closed before its request to "{request.service}" had an outcome')
+
+
+def _is_timeout(timeout: float) -> bool:
+    try:
+        return 0 < timeout <= REMAINING_MS_MAX / 1000
+    except TypeError:
+        return False
 
 
 def _content_of(message: Sequence[Any]) -> bytes:
