@@ -69,8 +69,10 @@ def pack(body: object, tensors: Mapping[str, npt.ArrayLike] | None = None) -> li
     F-contiguous arrays are their own memory, which must not change before it has left; others are copied once.
     Raises Unsendable, a TypeError, with the path of what cannot travel. Any thread.
     """
-    if not tensors:
+    if tensors is None or isinstance(tensors, Mapping) and not tensors:
         return [bodies.encode(body, [])]
+    if not isinstance(tensors, Mapping):
+        raise Unsendable("tensors", f"a {type(tensors).__name__} has no names: send {{name: array}}")
     entries: list[tuple[Any, ...]] = []
     frames: list[bytes | memoryview] = []
     for name, value in tensors.items():
@@ -153,8 +155,9 @@ def _decoded(decoder: msgspec.msgpack.Decoder[Any], encoded: memoryview, root: s
     try:
         return decoder.decode(encoded)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        reason, _, path = str(error).partition(" - at `$")
-        raise MalformedContent(root + path.rstrip("`"), reason) from error
+        said = str(error)
+    reason, _, path = said.partition(" - at `$")
+    raise MalformedContent(root + path.rstrip("`"), reason)
 
 
 def _checked(entries: list[_Entry], frames: Sequence[Frame]) -> list[Dtype]:

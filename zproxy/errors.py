@@ -334,12 +334,16 @@ def error_of(
     sentence: str = "",
     retry_after_ms: int = 0,
     detail: Mapping[str, object] | None = None,
+    remedy: str = "",
 ) -> RequestError:
     """The exception for a request, or peer (`service` ""), that ended so.
 
-    `sentence` is what the other side said, `detail` the map that came with the code.
+    `sentence` is what the other side said, `detail` the map that came with the code; `remedy` is better than the
+    code's own.
     """
     outcome = outcome_of(code)
+    if remedy:
+        outcome = outcome._replace(remedy=remedy)
     error = outcome.kind(
         "",
         code=code,

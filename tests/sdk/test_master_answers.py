@@ -170,9 +170,9 @@ def test_an_error_of_the_application_keeps_its_code(backend: FakeBackend, hosted
     assert backend.error(71, 0x8007).sentence == "the shard is sealed"
 
 
-@pytest.mark.parametrize("code", [0, 3, 0x7FFF, 0x10000])
+@pytest.mark.parametrize("code", [0, 3, 0x7FFF, 0x10000, "0x8001", None, 32769.0])
 def test_an_error_of_the_application_with_a_code_that_is_not_its_own_is_a_handler_error(
-    backend: FakeBackend, hosted_master: Hosted, code: int
+    backend: FakeBackend, hosted_master: Hosted, code: Any
 ) -> None:
     def fail(request: Request) -> None:
         raise ApplicationError("no", code=code)
@@ -180,6 +180,20 @@ def test_an_error_of_the_application_with_a_code_that_is_not_its_own_is_a_handle
     hosted_master.serving({"fail": fail})
     backend.request(71, service="fail")
     backend.error(71, Code.HANDLER_ERROR)
+    assert backend.call(72, 1).body == 1
+
+
+def test_a_log_that_fails_ends_no_master(
+    backend: FakeBackend, hosted_master: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("the log's disk is full")
+
+    monkeypatch.setattr(logging.getLogger("zproxy.master"), "error", fail)
+    hosted_master.serving({"fail": fail})
+    backend.request(71, service="fail")
+    assert "OSError" in backend.error(71, Code.HANDLER_ERROR).sentence
+    assert backend.call(72, 1).body == 1
 
 
 def test_a_body_is_made_the_type_of_its_service(backend: FakeBackend, hosted_master: Hosted) -> None:

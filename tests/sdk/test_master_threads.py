@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from support.waiting import DEADLINE_SECONDS, wait_until
 
 import zproxy
 from zproxy import EndpointError, Master, MasterStarted, Request, ServiceError, SettingError
+from zproxy.client.worker_session import Delivery
 from zproxy.envelope import Code, Kind
 
 
@@ -197,6 +199,11 @@ def test_names_of_services_are_checked(name: str) -> None:
         Master("tcp://127.0.0.1:1", "m1").service(name)(echo)
 
 
+def test_a_service_without_a_name_is_noticed_at_once() -> None:
+    with pytest.raises(ServiceError, match=r"write @master\.service\('NAME'\)"):
+        Master("tcp://127.0.0.1:1", "m1").service(echo)  # type: ignore[arg-type]
+
+
 def test_a_coroutine_function_is_no_handler() -> None:
     async def handle(request: Request) -> None: ...
 
@@ -217,7 +224,10 @@ def test_a_type_that_no_body_can_have_is_refused_at_once() -> None:
     ("options", "error", "words"),
     [
         ({"name": "a b"}, SettingError, "bad name"),
+        ({"name": 5}, SettingError, "bad name 5"),
         ({"concurrency": 0}, SettingError, "concurrency 0"),
+        ({"concurrency": 2.5}, SettingError, "concurrency 2.5"),
+        ({"concurrency": "4", "prefetch": 1}, SettingError, "concurrency '4'"),
         ({"concurrency": 2, "prefetch": 3}, SettingError, "prefetch 3"),
         ({"drain": "soon"}, SettingError, "drain"),
         ({"endpoints": []}, SettingError, "without an endpoint"),
@@ -265,3 +275,38 @@ def test_nothing_is_left_of_a_master_that_ended(backend: FakeBackend, hosted_mas
 def test_the_master_is_found_in_the_package() -> None:
     assert zproxy.Master is Master
     assert {"Master", "Request", "ServiceError", "MasterStarted", "ForkedMaster"} <= set(dir(zproxy))
+
+
+def test_a_master_that_waits_holds_nothing_of_the_last_request(backend: FakeBackend, hosted_master: Hosted) -> None:
+    def deliveries() -> int:
+        return sum(isinstance(each, Delivery) for each in gc.get_objects())
+
+    hosted_master.serving()
+    gc.collect()
+    before = deliveries()
+    assert backend.call(71, 1).body == 1
+    wait_until(lambda: deliveries() == before, "the delivery is free")
+
+
+def test_a_master_that_was_stopped_is_free_even_if_its_handler_knows_it(backend: FakeBackend) -> None:
+    def serve() -> weakref.ref[Master]:
+        master = Master(backend.endpoint, "m1")
+        master.service("echo")(lambda request: master.name)
+        master.start()
+        backend.join()
+        master.stop(0)
+        return weakref.ref(master)
+
+    ref = serve()
+    wait_until(lambda: gc.collect() >= 0 and ref() is None, "the master is free")
+
+
+def test_a_shorter_drain_hastens_an_end_that_has_begun(backend: FakeBackend, hosted_master: Hosted) -> None:
+    master = hosted_master.serving(drain=600)
+    backend.request(71, service="hold")
+    hosted_master.gate.wait_begun()
+    stopping = InThread(master.stop)
+    backend.hear(Kind.GOODBYE)
+    master.stop(0)
+    assert not master.is_running
+    stopping.join()

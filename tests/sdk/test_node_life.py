@@ -255,6 +255,13 @@ def test_an_endpoint_that_can_never_work_is_refused(endpoints: str | list[str]) 
         Node("node1", endpoints)
 
 
-def test_a_name_that_no_envelope_can_carry_is_refused() -> None:
-    with pytest.raises(zproxy.SettingError, match="node 1"):
-        Node("node 1", "tcp://127.0.0.1:5555")
+@pytest.mark.parametrize("name", ["node 1", "", "n" * 65, None, 5])
+def test_a_name_that_no_envelope_can_carry_is_refused(name: str) -> None:
+    with pytest.raises(zproxy.SettingError, match=f"bad node name {name!r}"):
+        Node(name, "tcp://127.0.0.1:5555")
+
+
+@pytest.mark.parametrize("peer", [Node, zproxy.Master])
+def test_no_endpoint_at_all_is_refused(peer: type[Node]) -> None:
+    with pytest.raises(zproxy.SettingError, match="endpoint"):
+        peer(name="node1", endpoints=None)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,10 +92,18 @@ def test_nothing_leaves_when_the_body_cannot_be_sent(proxy: FakeProxy, node: Nod
     assert proxy.all_of(Kind.REQUEST) == proxy.all_of(Kind.POST) == []
 
 
-@pytest.mark.parametrize("bad", [{"service": "no spaces"}, {"service": ""}, {"service": "a", "timeout": 0}])
-def test_what_no_envelope_can_say_is_refused(node: Node, bad: dict[str, object]) -> None:
-    with pytest.raises(zproxy.SettingError):
-        node.request(**bad)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *({"service": service} for service in ("no spaces", "", "x" * 65, None, ["a"], b"a")),
+        *({"timeout": timeout} for timeout in (0, -1, None, "5s", float("inf"), float("nan"))),
+        {"step": -1}, {"step": 1.5}, {"priority": 3}, {"max_attempts": True}, {"key": 5},
+        {"progress": "half"}, {"progress": float("nan")},
+    ],
+)  # fmt: skip
+def test_what_no_envelope_can_say_is_refused(node: Node, bad: dict[str, Any]) -> None:
+    with pytest.raises(zproxy.SettingError, match=f"bad {next(iter(bad))}"):
+        node.request(**{"service": "gradients", **bad})
     assert node.request("gradients").body is None
 
 
@@ -345,3 +354,19 @@ def test_a_short_timeout_ends_in_time_behind_a_long_one(proxy: FakeProxy, node: 
     with pytest.raises(zproxy.RequestTimeout):
         node.request("gradients", timeout=SHORT_S)
     assert not long.done()
+
+
+@pytest.mark.parametrize("tensors", [np.ones(3), [np.ones(3)], "w"])
+def test_tensors_without_names_are_refused(node: Node, tensors: Any) -> None:
+    with pytest.raises(zproxy.Unsendable, match=r"tensors: .* has no names: send \{name: array\}"):
+        node.request("gradients", tensors=tensors)
+
+
+def test_an_option_that_is_none_is_named(node: Node) -> None:
+    with pytest.raises(TypeError, match="no option 'retries'.*max_attempts"):
+        node.request("gradients", retries=3)  # type: ignore[call-arg]
+
+
+def test_whole_numbers_of_numpy_are_steps(proxy: FakeProxy, node: Node) -> None:
+    node.send_progress(50, np.int64(3))  # type: ignore[arg-type]
+    assert proxy.all_of(Kind.REQUEST)[0].envelope.step == 3

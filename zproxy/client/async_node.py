@@ -81,9 +81,7 @@ class AsyncNode:
             kept = [frame if isinstance(frame, bytes) else bytes(frame) for frame in packed]
             self._engine.send(POST, service, kept, timeout, False, dict(options))
             return
-        ended = await self._engine.ask(POST, service, packed, timeout, True, dict(options))
-        if ended.error is not None:
-            raise ended.error
+        (await self._engine.ask(POST, service, packed, timeout, True, dict(options))).raise_error()
 
     async def send_progress(self, progress: float, step: int | None = None, *, timeout: float = TIMEOUT_S) -> Reply:
         """As Node.send_progress."""

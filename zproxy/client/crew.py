@@ -69,7 +69,7 @@ class Crew:
         self._watcher: threading.Thread | None = None
         self._running = 0  # handlers
         self._begun = self._begun_before = 0  # handlers ever; at the watcher's last look
-        self._ends_at = 0.0  # once leaving
+        self._left_at = self._ends_at = 0.0  # once leaving
         self._turn = 0  # of the links, so that none starves another
         self._rousing, self._rouse = socket.socketpair()
         self._rousing.setblocking(False)
@@ -149,12 +149,20 @@ class Crew:
 
     def _serve(self) -> None:
         try:
-            while taken := self._next():
-                self._work(*taken)
+            while self._serve_next():
+                pass
         except BaseException as error:
             logger.exception("a thread of %s ended by a fault of zproxy's own", self._name)
             self.error = error
             self.stop.ask()
+
+    def _serve_next(self) -> bool:
+        """Holds what it has taken no longer than it runs: the wait for the next one may be long."""
+        taken = self._next()
+        if taken is None:
+            return False
+        self._work(*taken)
+        return True
 
     def _next(self) -> tuple[Link, Delivery] | None:
         """A delivery to run, however long it takes to come; None: there will be none."""
@@ -234,6 +242,7 @@ class Crew:
 
     def _leave(self, now: float) -> None:
         self._is_leaving = True
+        self._left_at = now
         self._ends_at = now + self.drain_s
         for link in self._links:
             link.session.leave()
@@ -243,7 +252,7 @@ class Crew:
         is_idle = not self._running and not any(link.session.has_work for link in self._links)
         if is_idle and all(link.session.has_ended for link in self._links):
             self.is_over = True
-        elif self.stop.signals > 1 or now >= self._ends_at:
+        elif self.stop.signals > 1 or now >= min(self._ends_at, self._left_at + self.drain_s):
             self._cut_off()
         elif is_idle:
             self._ends_at = min(self._ends_at, now + GOODBYE_S)

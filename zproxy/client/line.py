@@ -38,7 +38,7 @@ class Line:
     """Raises SettingError and EndpointError for what can never work."""
 
     def __init__(self, name: str, endpoints: str | Sequence[str], now: float) -> None:
-        self._endpoints = [endpoints] if isinstance(endpoints, str) else list(endpoints)
+        self._endpoints = [endpoints] if isinstance(endpoints, str) else list(endpoints or ())
         if not self._endpoints:
             raise SettingError("a node needs an endpoint, like 'tcp://127.0.0.1:5555'")
         for endpoint in self._endpoints:

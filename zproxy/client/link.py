@@ -14,6 +14,7 @@ import zmq
 
 from zproxy.client.sockets import ManagedSocket
 from zproxy.client.worker_session import WorkerSession
+from zproxy.errors import EndpointError
 
 
 class Link:
@@ -66,10 +67,16 @@ class Link:
         if not self.is_connected:
             self.session.lose()
         if self._socket.is_given_up(now):
-            before = self._socket
-            before.close()
-            self._socket = ManagedSocket(self._context, self.endpoint, now)
-            self._moved(before.descriptor, self._socket.descriptor)
+            self._replace_socket(now)
+
+    def _replace_socket(self, now: float) -> None:
+        try:
+            fresh = ManagedSocket(self._context, self.endpoint, now)
+        except (zmq.ZMQError, EndpointError):
+            return  # no descriptor is left, say: the next look tries again
+        before, self._socket = self._socket, fresh
+        before.close()
+        self._moved(before.descriptor, fresh.descriptor)
 
     def close(self, linger_ms: int) -> None:
         self.session.lose()

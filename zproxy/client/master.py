@@ -63,7 +63,7 @@ class Master:
         prefetch: int | None = None,
         drain: Time = DRAIN_S,
     ) -> None:
-        self.endpoints = (endpoints,) if isinstance(endpoints, str) else tuple(endpoints)
+        self.endpoints = (endpoints,) if isinstance(endpoints, str) else tuple(endpoints or ())
         self.name = _default_name() if name is None else name
         self.concurrency = concurrency
         self.prefetch = concurrency if prefetch is None else prefetch
@@ -71,6 +71,7 @@ class Master:
         self._services = Services()
         self._lock = threading.Lock()
         self._crew: Crew | None = None
+        self._release: weakref.finalize[..., Any] | None = None
         self._owner_pid = os.getpid()
         self._check()
 
@@ -84,6 +85,9 @@ class Master:
         is answered MALFORMED, without the handler. Not `idempotent`: what a worker may have begun is never delivered
         again. Raises ServiceError for a name that is bad or taken, MasterStarted.
         """
+
+        if callable(name):
+            raise ServiceError("a service has a name: write @master.service('NAME'), not @master.service")
 
         def offer(handler: AnyHandler) -> AnyHandler:
             self._check_owner()
@@ -112,7 +116,7 @@ class Master:
     def start(self) -> None:
         """Serves in threads until `stop`. Raises as `run` does, but a refusal is raised by `stop`."""
         crew = self._begin()
-        weakref.finalize(self, _release, crew, self.name, os.getpid())
+        self._release = weakref.finalize(self, _release, crew, self.name, os.getpid())
         crew.start()
         threading.Thread(target=crew.watch, name=f"{self.name}-watcher", daemon=True).start()
 
@@ -131,6 +135,8 @@ class Master:
         crew.stop.ask()
         if not crew.has(threading.current_thread()):
             crew.ended.wait(crew.drain_s + STOP_MARGIN_S)
+            if self._release is not None and crew.is_over:
+                self._release.detach()  # it holds the crew, whose handlers may hold this master: for ever
             _raise_if(crew.error)
 
     @property
@@ -157,12 +163,12 @@ class Master:
             parsed = addresses.parse(endpoint)
             if not parsed.is_name or parsed.host == "*":
                 addresses.resolve(parsed)
-        if not NAME.fullmatch(self.name):
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
             raise SettingError(f"bad name {self.name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
-        if not 1 <= self.concurrency <= CONCURRENCY_MAX:
-            raise SettingError(f"concurrency {self.concurrency}: 1 to {CONCURRENCY_MAX} handlers can run at once")
-        if not 0 <= self.prefetch <= self.concurrency:
-            raise SettingError(f"prefetch {self.prefetch}: 0 to {self.concurrency}, as many as `concurrency`")
+        if not isinstance(self.concurrency, int) or not 1 <= self.concurrency <= CONCURRENCY_MAX:
+            raise SettingError(f"concurrency {self.concurrency!r}: 1 to {CONCURRENCY_MAX} handlers can run at once")
+        if not isinstance(self.prefetch, int) or not 0 <= self.prefetch <= self.concurrency:
+            raise SettingError(f"prefetch {self.prefetch!r}: 0 to {self.concurrency}, as many as `concurrency`")
 
     def _check_owner(self) -> None:
         if os.getpid() != self._owner_pid:

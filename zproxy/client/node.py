@@ -113,9 +113,7 @@ class Node:
         self._check()
         packed = content.pack(body, tensors)
         if confirm:
-            ended = self._readers.ask(POST, service, packed, timeout, True, dict(options))
-            if ended.error is not None:
-                raise ended.error
+            self._readers.ask(POST, service, packed, timeout, True, dict(options)).raise_error()
             return
         kept = [frame if isinstance(frame, bytes) else bytes(frame) for frame in packed]
         self._readers.hand_over(POST, service, kept, timeout, None, dict(options))
@@ -192,10 +190,13 @@ class RequestFuture(Future[Reply]):
         if self.cancelled():
             self.set_running_or_notify_cancel()
             return
+        if request.error is not None:
+            self.set_exception(request.error)
+            return
         try:
             reply = reply_of(request, self._body_type, monotonic())
         except Exception as error:
-            self.set_exception(error)
+            self.set_exception(error.with_traceback(None))  # which would lead back here, a cycle
         else:
             self.set_result(reply)
 

@@ -5,7 +5,7 @@ Used by the session, which alone decides what becomes of them; their waiters rea
 
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -54,6 +54,16 @@ class Pending(msgspec.Struct, eq=False):
     reply: tuple[Envelope, Sequence[Any]] | None = None  # of a POST with confirm, ACCEPTED
     error: Exception | None = None
     waiter: Any = None  # whom the session's owner tells; not looked at here
+
+    def raise_error(self) -> None:
+        """Raises its error if it has one, and keeps it no longer: its traceback would lead back here, a cycle."""
+        error, self.error = self.error, None
+        if error is None:
+            return
+        try:
+            raise error
+        finally:
+            del error
 
 
 class KeptPosts:
@@ -104,8 +114,12 @@ def fields_of(
     max_attempts: int = 0,
     key: str | bytes | None = None,
     confirm: bool = False,
+    **unknown: Any,
 ) -> dict[str, Any]:
     """The envelope's fields that say so. Raises SettingError for what does not fit them."""
+    if unknown:
+        known = ", ".join(Options.__annotations__)
+        raise TypeError(f"there is no option {next(iter(unknown))!r}: body_type, tensors, timeout, {known}")
     flags = 0
     fields: dict[str, Any] = {}
     if not idempotent:
@@ -117,13 +131,13 @@ def fields_of(
         fields["step"] = _within("step", step, 2**64 - 1)
     if progress is not None:
         flags |= Flag.HAS_PROGRESS
-        fields["progress"] = progress
+        fields["progress"] = _per_cent(progress)
     if priority != 1:
         fields["priority"] = _within("priority", priority, 2)
     if max_attempts:
         fields["max_attempts"] = _within("max_attempts", max_attempts, 255)
     if key is not None:
-        fields["key_hash"] = key_hash(key.encode() if isinstance(key, str) else key)
+        fields["key_hash"] = _hash_of(key)
     if flags:
         fields["flags"] = int(flags)
     return fields
@@ -131,9 +145,8 @@ def fields_of(
 
 def progress_of(progress: float, step: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Body and options of a progress report."""
-    if not math.isfinite(progress) or not 0 <= progress <= 100:
-        raise SettingError(f"bad progress {progress!r}: per cent, from 0 to 100")
-    return {"progress": float(progress), "step": step}, {"progress": float(progress), "step": step}
+    said = {"progress": _per_cent(progress), "step": step}
+    return said, dict(said)
 
 
 def bytes_of(frames: Sequence[Any]) -> int:
@@ -141,7 +154,27 @@ def bytes_of(frames: Sequence[Any]) -> int:
     return sum([len(frame) if type(frame) is bytes else memoryview(frame).nbytes for frame in frames])
 
 
-def _within(name: str, value: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+def _per_cent(progress: float) -> float:
+    try:
+        is_good = 0 <= progress <= 100  # false for NaN
+    except TypeError:
+        is_good = False
+    if not is_good:
+        raise SettingError(f"bad progress {progress!r}: per cent, from 0 to 100")
+    return float(progress)
+
+
+def _hash_of(key: str | bytes) -> int:
+    if not isinstance(key, (str, bytes)):
+        raise SettingError(f"bad key {key!r}: str or bytes")
+    return key_hash(key.encode() if isinstance(key, str) else key)
+
+
+def _within(name: str, value: Any, most: int) -> int:
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)  # numpy's whole numbers, too
+    except TypeError:
+        number = -1
+    if not 0 <= number <= most:
         raise SettingError(f"bad {name} {value!r}: a whole number from 0 to {most}")
-    return value
+    return number

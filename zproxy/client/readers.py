@@ -50,7 +50,7 @@ class Seat:
         self.ident = get_ident()
         self.request: Pending | None = None
         self.is_taken = False
-        self.outer: Seat | None = None  # leads again when this one leaves: the same thread, in a future's callback
+        self.outer: Seat | None = None  # of the same thread, in a future's callback: takes this one's place after it
         self._parked: threading.Lock | None = None
 
     def prepare(self) -> None:
@@ -83,7 +83,7 @@ class Readers:
         self.is_closed = False
         self._lock = threading.Lock()
         self._leader: Seat | None = None
-        self._followers: dict[Seat, None] = {}
+        self._followers: dict[int, Seat] = {}  # by thread: a callback's nested seat stands for its thread's outer ones
         self._thread: threading.Thread | None = None  # the background reader
         self._reader = Seat(self)
         self._reader.prepare()
@@ -107,8 +107,9 @@ class Readers:
         try:
             with self._lock:
                 now = monotonic()
-                request = session.request(kind, service, frames, now, timeout, confirm=confirm, **options)
-                request.waiter = seat
+                request = session.request(
+                    kind, service, frames, now, timeout, confirm=confirm, waiter=seat, **options
+                )
                 seat.request = request
                 self._push(now)
                 if not request.has_ended:
@@ -132,11 +133,14 @@ class Readers:
         with self._lock:
             now = monotonic()
             request = self.line.session.request(
-                kind, service, frames, now, timeout, attended=False, **options
+                kind, service, frames, now, timeout, attended=False, waiter=waiter, **options
             )
-            request.waiter = waiter
-            self._push(now)
-            self._follow_up(request)
+            try:
+                self._push(now)
+                self._follow_up(request)
+            except BaseException:
+                self.line.session.cancel(request)
+                raise
         self._tell()
         return request
 
@@ -196,36 +200,45 @@ class Readers:
         seat.is_taken = True
         leader = self._leader
         if leader is None or leader.ident == seat.ident:
-            seat.outer = leader
+            seat.outer = leader or self._followers.pop(seat.ident, None)
             self._leader = seat
             return
         seat.prepare()
-        self._followers[seat] = None
+        seat.outer = self._followers.get(seat.ident)
+        self._followers[seat.ident] = seat
         self._hasten(leader, seat.request)
 
     def _rise(self, seat: Seat) -> None:
         seat.is_taken = False
-        self._followers.pop(seat, None)
         if self._leader is not seat:
+            self._unseat(seat)
             return
         self._leader = seat.outer
-        for follower in self._followers:
-            if self._leader is None and (follower.request is None or not follower.request.has_ended):
-                self._leader = follower
-                follower.rouse()
-                break
-        if self._leader is not None:
-            self._followers.pop(self._leader, None)
-        elif self.line.session.unattended and not self.is_closing:
+        if self._leader is None:
+            self._leader = self._next_leader()
+        if self._leader is None and self.line.session.unattended and not self.is_closing:
             self._lead_in_background()
 
+    def _unseat(self, follower: Seat) -> None:
+        if self._followers.pop(follower.ident, None) is follower and follower.outer is not None:
+            self._followers[follower.ident] = follower.outer
+
+    def _next_leader(self) -> Seat | None:
+        for follower in self._followers.values():
+            if follower.request is None or not follower.request.has_ended:
+                del self._followers[follower.ident]
+                follower.rouse()
+                return follower
+        return None
+
     def _lead_in_background(self) -> None:
+        if self._thread is None:
+            thread = threading.Thread(target=self._read, name=f"{self.line.session.name}-reader", daemon=True)
+            thread.start()  # which may fail: until then it does not lead
+            self._thread = thread
+            self._reader.ident = thread.ident or 0
         self._leader = self._reader
-        if self._thread is not None:
-            self._reader.rouse()
-            return
-        self._thread = threading.Thread(target=self._read, name=f"{self.line.session.name}-reader", daemon=True)
-        self._thread.start()
+        self._reader.rouse()
 
     def _follow_up(self, request: Pending) -> None:
         """Somebody has to read for it."""
@@ -246,7 +259,10 @@ class Readers:
             self._rousing.send(b"\0")
 
     def _push(self, now: float) -> None:
-        self.line.push(now)
+        try:
+            self.line.push(now)
+        finally:
+            self.line.repair(now)
         if self.line.descriptor != self._polled:
             self._rouse_leader()
 
@@ -266,7 +282,8 @@ class Readers:
             seat.park(PARK_S)
             with self._lock:
                 if self._leader is None:
-                    self._sit(seat)
+                    self._followers.pop(seat.ident, None)
+                    self._leader = seat
                 if self._leader is seat:
                     self._step(seat)
         else:
@@ -305,11 +322,19 @@ class Readers:
                 request = session.ended.popleft()
             except IndexError:
                 return
-            waiter, request.waiter = request.waiter, None  # a circle would be left to the collector
+            waiter, request.waiter = request.waiter, None  # they know each other: a cycle, with all that was sent
             if waiter is not None:
-                waiter.ended(request)
+                self._tell_waiter(waiter, request)
             elif request.error is not None:
                 logger.warning("%s", request.error)
+
+    def _tell_waiter(self, waiter: Any, request: Pending) -> None:
+        try:
+            waiter.ended(request)
+        except BaseException:
+            request.waiter = waiter  # Ctrl-C came between, perhaps before it heard: it is told again
+            self.line.session.ended.appendleft(request)
+            raise
 
     def _withdraw(self, seat: Seat) -> None:
         with self._lock:
@@ -324,17 +349,26 @@ class Readers:
     def _read(self) -> None:
         """The background reader's life."""
         seat = self._reader
-        seat.ident = get_ident()
         while True:
             if self._leader is not seat and not seat.park(IDLE_S):
                 with self._lock:
+                    if self._is_abandoned:
+                        self._end()
                     if self._leader is not seat:
                         self._thread = None
                         return
             if self.is_closed:
                 return
             if self._leader is seat:
-                self._lead(seat)
+                self._lead_on(seat)
+
+    def _lead_on(self, seat: Seat) -> None:
+        try:
+            self._lead(seat)
+        except BaseException:  # of a callback, as SystemExit, or a log's handler: others wait for this thread
+            logger.exception("an error in the reader of %s, which goes on", self.line.session.name)
+            with self._lock:
+                self.line.repair(monotonic())
 
     def _lead(self, seat: Seat) -> None:
         with self._lock:

@@ -27,8 +27,7 @@ class Reply(msgspec.Struct, frozen=True, eq=False):
 
 def reply_of(request: Pending, body_type: Any, now: float) -> Reply:
     """The reply of a request that has ended. Raises its error, or MalformedContent where the reply does not fit."""
-    if request.error is not None:
-        raise request.error
+    request.raise_error()
     assert request.reply is not None, "it has not ended"
     envelope, message = request.reply
     found = content.unpack(message[1] if len(message) > 1 else EMPTY, message[2:], body_type)

@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,6 +21,9 @@ from zproxy.content import pack, unpack
 from zproxy.envelope import Code
 from zproxy.errors import APPLICATION_CODES_FROM, ApplicationError, MalformedContent, RequestCancelled, ServiceError
 
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
 logger = logging.getLogger("zproxy.master")
 
 Handler = Callable[[Request], Any]
@@ -29,7 +32,7 @@ ANY = "*"
 NAME = re.compile(r"[A-Za-z0-9_./-]{1,64}")
 OFFERS_MAX = 1024
 NOT_IDEMPOTENT = 1
-CODE_MAX = 0xFFFF
+APPLICATION_CODES = range(APPLICATION_CODES_FROM, 0x10000)
 TEXT_BYTES_MAX = 4096  # of an exception's text across the wire; the log has all of it
 
 
@@ -88,6 +91,12 @@ class Services:
 
     def outcome_of(self, delivery: Delivery, line: Line) -> Outcome:
         """Runs the handler. Raises nothing."""
+        try:
+            return self._outcome_of(delivery, line)
+        except BaseException as error:  # of a log's filter, or of an exception's own code: logging may fail again
+            return Failure(Code.HANDLER_ERROR, f"{type(error).__name__} while its outcome was made")
+
+    def _outcome_of(self, delivery: Delivery, line: Line) -> Outcome:
         service = self.of(delivery.envelope.service)
         if service is None:
             return Failure(Code.MALFORMED, f"this master offers no service {delivery.envelope.service!r}")
@@ -128,10 +137,15 @@ def _packed(returned: Any, request: Request) -> Outcome:
 def _failure_of(error: BaseException, request: Request, delivery: Delivery) -> Failure:
     if isinstance(error, RequestCancelled) and delivery.is_cancelled:
         return Failure(Code.CANCELLED, f"the handler of {request.service} gave up: it was cancelled")
-    if isinstance(error, ApplicationError) and APPLICATION_CODES_FROM <= error.code <= CODE_MAX:
+    if _is_of_application(error):
         return Failure(error.code, _text_of(error))
     logger.error("the handler of %s raised, for %r", request.service, request, exc_info=error)
     return _handler_error(error)
+
+
+def _is_of_application(error: BaseException) -> TypeGuard[ApplicationError]:
+    """A code that no envelope can carry is a fault of the handler's like any other."""
+    return isinstance(error, ApplicationError) and isinstance(error.code, int) and error.code in APPLICATION_CODES
 
 
 def _handler_error(error: BaseException, before: str = "") -> Failure:

@@ -113,7 +113,7 @@ class Session:
     """
 
     def __init__(self, name: str, incarnation: int, everywhere: str) -> None:
-        if not NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise SettingError(f"bad node name {name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
         self.name = name
         self.incarnation = incarnation
@@ -181,20 +181,24 @@ class Session:
         *,
         confirm: bool = False,
         attended: bool = True,
+        waiter: Any = None,
         **options: Any,
     ) -> Pending:
         """A new request or post, to be sent as soon as may be; `options` as in `fields_of`. It may have ended already.
 
         Raises SettingError for options that no envelope can have.
         """
-        if service not in self._services:
+        if not isinstance(service, str) or service not in self._services:
             self._check_service(service)
-        if not 0 < timeout <= REMAINING_MS_MAX / 1000:
-            raise SettingError(f"bad timeout {timeout!r}: more than 0 s, at most {REMAINING_MS_MAX // 1000} s")
+        if not _is_timeout(timeout):
+            raise SettingError(
+                f"bad timeout {timeout!r}: a number of seconds, more than 0, at most {REMAINING_MS_MAX // 1000}"
+            )
         fields = fields_of(confirm=confirm, **options) if options or confirm else NO_FIELDS
         deadline = now + timeout
         self._sequence += 1
         request = Pending(self._sequence, kind, service, frames, now, deadline, fields, confirm, attended)
+        request.waiter = waiter
         self.counts["requests"] += 1
         self._open[request.sequence] = request
         if not attended:
@@ -440,8 +444,7 @@ class Session:
             self.counts["late"] += 1
             return
         request.reply = envelope, message
-        self._close(request)
-        self.ended.append(request)
+        self._finish(request)
 
     def _replied(self, envelope: Envelope, message: Sequence[Any]) -> None:
         request = self._open.get(envelope.sequence)
@@ -450,8 +453,7 @@ class Session:
             return
         self.counts["replies"] += 1
         request.reply = envelope, message
-        self._close(request)
-        self.ended.append(request)
+        self._finish(request)
         if self._posts:
             self._posts.forget_before(request.order)
 
@@ -553,7 +555,8 @@ class Session:
             said = f"the proxy at {self.where} stops, and no other was there {within}"
             error = self._error(request, Code.DRAINING, said)
         elif self.state is State.AWAY:
-            error = self._error(request, Code.TIMEOUT, f"no proxy has answered at {self.everywhere} {within}")
+            said = f"no proxy has answered at {self.everywhere} {within}"
+            error = self._error(request, Code.TIMEOUT, said, "start one there by zproxy run, or check the endpoint")
         else:
             error = self._error(request, Code.TIMEOUT, f"the proxy at {self.where} took nothing {within}")
         self._end(request, error)
@@ -564,7 +567,11 @@ class Session:
         elif isinstance(error, RequestError) and error.code not in (CANCELLED, Code.TIMEOUT):
             self.counts["errors"] += 1
         request.error = error
+        self._finish(request)
+
+    def _finish(self, request: Pending) -> None:
         self._close(request)
+        request.frames = ()  # who holds the outcome does not hold what was asked
         self.ended.append(request)
 
     def _close(self, request: Pending) -> None:
@@ -575,8 +582,8 @@ class Session:
 
     # ---- errors ----
 
-    def _error(self, request: Pending, code: int, sentence: str = "") -> RequestError:
-        return error_of(int(code), service=request.service, node=self.name, sentence=sentence)
+    def _error(self, request: Pending, code: int, sentence: str = "", remedy: str = "") -> RequestError:
+        return error_of(int(code), service=request.service, node=self.name, sentence=sentence, remedy=remedy)
 
     def _error_said(self, service: str, envelope: Envelope, message: Sequence[Any]) -> RequestError:
         return error_of(
@@ -596,6 +603,13 @@ class Session:
 
     def _closed(self, request: Pending) -> NodeClosed:
         return NodeClosed(f'node "{self.name}" was closed before its request to "{request.service}" had an outcome')
+
+
+def _is_timeout(timeout: float) -> bool:
+    try:
+        return 0 < timeout <= REMAINING_MS_MAX / 1000
+    except TypeError:
+        return False
 
 
 def _content_of(message: Sequence[Any]) -> bytes:

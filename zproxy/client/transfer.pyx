@@ -77,19 +77,19 @@ cdef class Transfer:
         """The frames of the next message; None: there is none, and the edge of ZMQ_FD is taken."""
         cdef zmq_msg_t message
         cdef list frames = None
-        cdef bint is_more = True
+        cdef bint is_more
         self.check()
         self.zmq.msg_init(&message)
-        while is_more:
-            while self.zmq.msg_recv(&message, self.socket, ZMQ_DONTWAIT) < 0:
-                if errno == EAGAIN:
-                    return None         # before the first frame only: libzmq hands out whole messages
-                if errno != EINTR:
-                    raise zmq.ZMQError(errno)
-            is_more = self.zmq.msg_more(&message)
-            if frames is None:
-                frames = []
-            frames.append(self.taken(&message))
+        try:
+            while self.received(&message):
+                is_more = self.zmq.msg_more(&message)   # a large one is taken over, flags and all
+                if frames is None:
+                    frames = []
+                frames.append(self.taken(&message))
+                if not is_more:
+                    break
+        finally:
+            self.zmq.msg_close(&message)
         return frames
 
     def send(self, message):
@@ -112,7 +112,16 @@ cdef class Transfer:
             raise zmq.ZMQError(zmq.ENOTSOCK)
         return 0
 
-    # What `message` has, which is then empty.
+    # False: there is none. That is said before a first frame only: libzmq hands out whole messages.
+    cdef bint received(self, zmq_msg_t* message) except -1:
+        while self.zmq.msg_recv(message, self.socket, ZMQ_DONTWAIT) < 0:
+            if errno == EAGAIN:
+                return False
+            if errno != EINTR:
+                raise zmq.ZMQError(errno)
+        return True
+
+    # What `message` has; the memory of a large one is taken over.
     cdef object taken(self, zmq_msg_t* message):
         cdef size_t count = self.zmq.msg_size(message)
         cdef LargeFrame large

@@ -136,6 +136,7 @@ class WorkerSession:
         self._waiting: deque[Delivery] = deque()
         self._live: dict[int, Delivery] = {}  # by lease: waiting or begun, and not answered
         self._is_bidden_goodbye = False
+        self._refusal_remarked = ""
 
     # ---- what is heard ----
 
@@ -189,6 +190,7 @@ class WorkerSession:
 
     def _hear_accepted(self, envelope: Envelope, now: float) -> None:
         if envelope.sequence == 0 and self.state is State.HAILING:
+            self._refusal_remarked = ""
             self._enter(State.SERVING)
 
     def _hear_error(self, envelope: Envelope, now: float) -> None:
@@ -204,9 +206,15 @@ class WorkerSession:
             self._enter(State.REFUSED)
             wait_s = envelope.remaining_ms / 1000 or RETRY_S
             self.due_at = now + wait_s
-            self.remarks.append(
-                f"the proxy does not take {self._name} yet: {_code_name(code)}: {sentence}; again in {wait_s:g} s"
+            self._remark_refusal(
+                f"the proxy does not take {self._name} yet: {_code_name(code)}: {sentence}; again every {wait_s:g} s"
             )
+
+    def _remark_refusal(self, remark: str) -> None:
+        """Once: a name may be in use for days, and is asked for every second."""
+        if remark != self._refusal_remarked:
+            self._refusal_remarked = remark
+            self.remarks.append(remark)
 
     def _hear_goodbye(self, envelope: Envelope, now: float) -> None:
         if self.state is State.LEAVING:
