@@ -17,6 +17,7 @@ from support.waiting import wait_until
 
 import zproxy
 from zproxy import AsyncNode
+from zproxy.client.line import Line
 from zproxy.envelope import Code, Flag, Kind
 from zproxy.procfs import descriptor_count
 
@@ -207,3 +208,55 @@ def test_a_node_stays_with_its_loop(proxy: FakeProxy) -> None:
 
 async def answered(asked: Awaitable[zproxy.Reply]) -> object:
     return (await asked).body
+
+
+def test_a_loop_that_closed_under_open_requests_leaves_nothing(proxy: FakeProxy) -> None:
+    proxy.answers[Kind.REQUEST] = silent
+    before = descriptor_count(os.getpid())
+    loop = asyncio.new_event_loop()
+    node = AsyncNode("node1", proxy.endpoint)
+    task = loop.create_task(node.request("gradients"))
+    loop.run_until_complete(until(lambda: proxy.all_of(Kind.REQUEST), "the request heard"))
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    asyncio.run(node.close())
+    proxy.drop_all()
+    wait_until(lambda: descriptor_count(os.getpid()) <= before, "as many open files as before")
+    assert not task.done()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_a_close_from_another_thread_ends_what_is_open(proxy: FakeProxy, run: Run) -> None:
+    proxy.answers[Kind.REQUEST] = silent
+
+    async def main() -> None:
+        node = AsyncNode("node1", proxy.endpoint)
+        task = asyncio.create_task(node.request("gradients"))
+        await until(lambda: proxy.all_of(Kind.REQUEST), "the request heard")
+        await asyncio.to_thread(asyncio.run, node.close())
+        with pytest.raises(zproxy.NodeClosed):
+            await asyncio.wait_for(task, 10)
+
+    run(main())
+
+
+def test_an_error_within_a_step_stops_no_time_out(proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy.answers[Kind.REQUEST] = silent
+    step = Line.step
+
+    def fail_once(self: Line, now: float) -> None:
+        monkeypatch.setattr(Line, "step", step)
+        raise MemoryError
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+        async with AsyncNode("node1", proxy.endpoint) as node:
+            task = asyncio.create_task(node.request("gradients", timeout=1))
+            await until(lambda: proxy.all_of(Kind.REQUEST), "the request heard")
+            monkeypatch.setattr(Line, "step", fail_once)
+            with pytest.raises(zproxy.RequestTimeout):
+                await asyncio.wait_for(task, 10)
+
+    faults: list[Any] = []
+    asyncio.run(main())
+    assert [type(fault["exception"]) for fault in faults] == [MemoryError]

@@ -12,11 +12,12 @@ import time
 import warnings
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from zproxy import content
-from zproxy.client.line import Line
+from zproxy.client.line import TICK_S, Line
 from zproxy.client.node import Tensors
 from zproxy.client.pending import Options, Pending, progress_of
 from zproxy.client.readers import CLOSE_S
@@ -162,7 +163,7 @@ class _Engine:
     async def close(self) -> None:
         self._check_process()
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
-            self.drop()
+            self.drop_anywhere()
             return
         self.is_closing = True
         self.session.leave()
@@ -188,6 +189,16 @@ class _Engine:
             self._timer.cancel()
         self.line.close()
 
+    def drop_anywhere(self) -> None:
+        """The same, from a thread that may be another than the loop's."""
+        loop = self._loop
+        if loop is None or not loop.is_running() or asyncio._get_running_loop() is loop:
+            self.drop()
+            return
+        self.is_closing = True
+        with suppress(RuntimeError):  # it closed meanwhile, and nobody waits
+            loop.call_soon_threadsafe(self.drop)
+
     def _check(self) -> None:
         self._check_process()
         if self.is_closing:
@@ -198,7 +209,13 @@ class _Engine:
             raise ForkedNode(f'node "{self.session.name}" belongs to process {self.pid}: make one in this process')
 
     def _step(self) -> None:
-        self.line.step(monotonic())
+        try:
+            self.line.step(monotonic())
+        except BaseException:  # for the loop to say; what is open still has its time-out
+            self.line.repair(monotonic())
+            if self._timer is None and self._loop is not None:
+                self._timer = self._loop.call_later(TICK_S, self._wake)
+            raise
         self._follow()
 
     def _wake(self) -> None:
@@ -233,7 +250,7 @@ class _Engine:
             if request.waiter is None:
                 if request.kind == POST and not request.confirm and request.error is not None:
                     logger.warning("%s", request.error)
-            elif not request.waiter.done():
+            elif not request.waiter.done() and not request.waiter.get_loop().is_closed():
                 request.waiter.set_result(None)
 
     def _watch(self) -> None:
@@ -252,7 +269,7 @@ def _release(engine: _Engine, owner_pid: int) -> None:
     """Leaves nothing behind, once: when an AsyncNode is collected, or when Python exits."""
     if os.getpid() != owner_pid:
         return  # forked: all of it belongs to the parent
-    engine.drop()
+    engine.drop_anywhere()
     warnings.warn(
         "an AsyncNode was dropped while it was open: await close(), or use `async with`", ResourceWarning, stacklevel=2
     )

@@ -35,6 +35,7 @@ PARK_S = 1.0  # then a parked thread looks for itself whether anybody leads
 IDLE_S = 1.0  # the background reader waits that long for more to do: starting one costs 100 us
 CLOSE_S = 2.0  # for posts that wait and the proxy's GOODBYE
 JOIN_S = 1.0
+FAULT_S = 0.1  # the background reader rests after an error that may come again at once
 
 get_ident = threading.get_ident
 monotonic = time.monotonic
@@ -367,6 +368,7 @@ class Readers:
             self._lead(seat)
         except BaseException:  # of a callback, as SystemExit, or a log's handler: others wait for this thread
             logger.exception("an error in the reader of %s, which goes on", self.line.session.name)
+            time.sleep(FAULT_S)
             with self._lock:
                 self.line.repair(monotonic())
 
