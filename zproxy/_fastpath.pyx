@@ -36,7 +36,7 @@ from zproxy.relay.connection cimport (
 )
 from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
 from zproxy.relay.hub cimport Hub, hub_doom, hub_random
-from zproxy.relay.intake cimport intake_refund, outbox_budget, reply_budget
+from zproxy.relay.intake cimport intake_refund, reply_budget
 from zproxy.relay.outbox cimport outbox_reclaim
 from zproxy.relay.payload cimport payload_drop, payload_keep, payload_take, payloads_close
 from zproxy.relay.zmtp cimport (
@@ -305,26 +305,32 @@ cdef inline const Notice* notice_of(const Fastpath* path, Content content) noexc
     return &path.accepted if content == CONTENT_ACCEPTED else NULL
 
 
+# Words have room of their own beyond the budget, which one large outcome may exceed by itself, and which is nothing while
+# memory is short: who waits for a WELCOME, or for what became of a request, would wait for ever.
+cdef bint may_be_told(Fastpath* path, Connection* target, uint64_t count) noexcept nogil:
+    if target.state != READY or list_has(target, LIST_CLOSING):
+        return False
+    if target.outbox.bytes < reply_budget(path.hub, target):
+        target.words_bytes = 0
+        return True
+    target.words_bytes += count
+    return target.words_bytes <= WORDS_BYTES
+
+
 # The broker's own words. A peer that leaves them unread by the megabyte is told no more.
 cdef void managed_say(Fastpath* path, const EnvelopeView* envelope, const Verdict* verdict) noexcept nogil:
     cdef uint8_t[<int>LONG_HEADER_BYTES + <int>ENVELOPE_BYTES_MAX] head
     cdef Connection* target = path.hub.table[verdict.peer]
     cdef const Notice* notice = notice_of(path, verdict.content)
-    cdef uint32_t head_bytes
-    if target.state != READY or list_has(target, LIST_CLOSING):
+    cdef uint32_t head_bytes = head_write(head, envelope, notice != NULL)
+    cdef size_t notice_bytes = notice.count if notice != NULL else 0
+    if not may_be_told(path, target, head_bytes + notice_bytes):
         counter_add(&path.hub.counters, MANAGED_UNTOLD, 1)
         return
-    if target.outbox.bytes and target.outbox.bytes >= outbox_budget(path.hub):
-        counter_add(&path.hub.counters, MANAGED_UNTOLD, 1)
-        return
-    if notice == NULL:
-        head_bytes = head_write(head, envelope, False)
-        managed_passed(path, target, deliver_copy(path.hub, target, head, head_bytes, head, 0), head_bytes)
-        return
-    head_bytes = head_write(head, envelope, True)
     managed_passed(
-        path, target, deliver_copy(path.hub, target, head, head_bytes, notice.bytes, notice.count),
-        head_bytes + notice.count,
+        path, target,
+        deliver_copy(path.hub, target, head, head_bytes, notice.bytes if notice != NULL else head, notice_bytes),
+        head_bytes + notice_bytes,
     )
 
 
