@@ -38,7 +38,7 @@ from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
 from zproxy.relay.hub cimport Hub, hub_doom, hub_random
 from zproxy.relay.intake cimport intake_refund, reply_budget
 from zproxy.relay.outbox cimport outbox_reclaim
-from zproxy.relay.payload cimport payload_drop, payload_keep, payload_take, payloads_close
+from zproxy.relay.payload cimport payload_drop, payload_keep, payload_take, payloads_close, payloads_inherit
 from zproxy.relay.zmtp cimport (
     FRAME_MORE, LONG_HEADER_BYTES, Frame, frame_read, frames_count, header_write, routing_frame_read
 )
@@ -381,6 +381,7 @@ cdef inline void verdict_execute(
     Fastpath* path, Connection* source, Hand* hand, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef Connection* target
+    cdef Connection* elder
     if verdict.kind == VERDICT_KEEP and managed_keep(path, hand, verdict.request, source) != 0:
         broker_unkept(&path.broker, verdict.request, envelope, verdict)
     elif verdict.kind == VERDICT_PASS:
@@ -394,8 +395,10 @@ cdef inline void verdict_execute(
     if verdict.spent != <uint32_t>REQUEST_NONE:
         payload_drop(&path.payloads, path.hub, verdict.spent)
     if verdict.closing != <uint32_t>PEER_NONE:
+        elder = path.hub.table[verdict.closing]
         counter_add(&path.hub.counters, CLOSED_FENCED, 1)
-        hub_doom(path.hub, path.hub.table[verdict.closing], REASON_FENCED, 0)
+        hub_doom(path.hub, elder, REASON_FENCED, 0)
+        payloads_inherit(&path.payloads, path.hub, elder, source)
 
 
 # Those who take no more are not given anything by the next decision.

@@ -13,7 +13,7 @@ from zproxy.envelope import Code, Envelope, Kind
 Host = Callable[..., HostedProxy]
 Managed = Callable[..., ManagedPeer]
 
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
 CONTENT = b"\x92\xc0\x90"
 
 
@@ -60,3 +60,21 @@ def test_an_answer_a_slow_node_cannot_take_is_told_all_the_same(
     assert sorted(outcome.sequence for outcome in told) == list(range(1, 41))
     assert sum(outcome.code == Code.RESEND for outcome in told) >= undelivered
     assert proxy.stats()["managed_untold"] == 0
+
+
+def test_a_node_come_back_is_still_bound_by_its_budget(hosted: Host, managed: Managed) -> None:
+    proxy = hosted(connection_memory=64 * KIB, memory=64 * MIB)
+    node = greeted_node(proxy, managed, incarnation=7)
+    for _ in range(50):
+        node.request("later", bytes(10_000))
+    held = proxy.wait_for("paused_connections")["managed_waiting"]
+    again = greeted_node(proxy, managed, incarnation=7)
+    for sequence in range(51, 101):
+        again.request("later", bytes(10_000), sequence=sequence)
+    proxy.wait_for("connections_closed")
+    proxy.wait_for("paused_connections")
+    assert proxy.stats()["managed_waiting"] <= held + 8
+    worker = managed(proxy.backend, "m1")
+    worker.ready("later", credit=100)
+    for _ in range(held + 50):
+        worker.read(Kind.REQUEST)
