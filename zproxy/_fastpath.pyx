@@ -244,6 +244,9 @@ cdef void reply_pass_large(Fastpath* path, Message* message) noexcept nogil:
 
 # ---- managed messages ----
 
+cdef enum:
+    READY_BYTES_MAX = 78098         # two headers, an envelope, OFFERS_MAX services with the longest of names
+
 cdef struct Hand:               # the message in hand, frame 0 in front; borrowed
     const uint8_t* bytes        # what of it lies in one piece: all, or its first block
     size_t count
@@ -418,6 +421,7 @@ cdef uint8_t* chain_gather(const Hand* hand, size_t* count) noexcept nogil:
     cdef size_t at = 0
     cdef Hand flat = hand[0]
     cdef const uint8_t* content
+    count[0] = <size_t>hand.chain.bytes     # there is something, and the broker is not to take it for nothing
     if all_bytes == NULL:
         return NULL
     while slice != NULL:
@@ -451,6 +455,8 @@ cdef void hand_judge(Fastpath* path, Connection* peer, Hand* hand, uint64_t byte
         broker_malformed(&path.broker, peer.slot, FAULT_WORDS[<int>fault], &envelope, &verdict)
     elif frames > FRAMES_MAX:
         broker_malformed(&path.broker, peer.slot, b"it has more than 16384 frames", &envelope, &verdict)
+    elif envelope.head.kind == <uint8_t>KIND_READY and bytes > READY_BYTES_MAX:
+        broker_malformed(&path.broker, peer.slot, b"it is larger than 1024 services make it", &envelope, &verdict)
     else:
         content = hand_content(hand, &count)
         if content == NULL and hand.chain != NULL and envelope.head.kind == <uint8_t>KIND_READY:

@@ -78,3 +78,12 @@ def test_a_node_come_back_is_still_bound_by_its_budget(hosted: Host, managed: Ma
     worker.ready("later", credit=100)
     for _ in range(held + 50):
         worker.read(Kind.REQUEST)
+
+
+def test_ready_is_not_larger_than_its_services_can_be(hosted: Host, managed: Managed) -> None:
+    proxy = hosted()
+    worker = managed(proxy.backend, "m1")
+    worker.send(Kind.READY, b"\0\1\0\0\0\0\0\0x", bytes(MIB), name="m1", credit=1)
+    error, _ = worker.read(Kind.ERROR)
+    assert error.code == Code.MALFORMED
+    worker.ready("x")
