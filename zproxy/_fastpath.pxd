@@ -26,6 +26,7 @@ from zproxy.relay.payload cimport Payloads
 
 cdef enum:
     WORKER_BUSY_BYTES = 262144  # a worker with so much unwritten gets nothing more for now
+    WORDS_BYTES = 1048576       # of the broker's own words a peer may have so much beyond its outbox's budget
     FRAMES_MAX = 16384          # of a managed message: a receiver's libzmq takes 64 bytes for each, however empty
 
 cdef struct Notice:              # frame 1 of what the broker says, ready for the wire; borrowed from the Relay object

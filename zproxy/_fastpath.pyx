@@ -36,9 +36,9 @@ from zproxy.relay.connection cimport (
 )
 from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
 from zproxy.relay.hub cimport Hub, hub_doom, hub_random
-from zproxy.relay.intake cimport intake_refund, outbox_budget, reply_budget
+from zproxy.relay.intake cimport intake_refund, reply_budget
 from zproxy.relay.outbox cimport outbox_reclaim
-from zproxy.relay.payload cimport payload_drop, payload_keep, payload_take, payloads_close
+from zproxy.relay.payload cimport payload_drop, payload_keep, payload_take, payloads_close, payloads_inherit
 from zproxy.relay.zmtp cimport (
     FRAME_MORE, LONG_HEADER_BYTES, Frame, frame_read, frames_count, header_write, routing_frame_read
 )
@@ -244,6 +244,9 @@ cdef void reply_pass_large(Fastpath* path, Message* message) noexcept nogil:
 
 # ---- managed messages ----
 
+cdef enum:
+    READY_BYTES_MAX = 78098         # two headers, an envelope, OFFERS_MAX services with the longest of names
+
 cdef struct Hand:               # the message in hand, frame 0 in front; borrowed
     const uint8_t* bytes        # what of it lies in one piece: all, or its first block
     size_t count
@@ -305,26 +308,32 @@ cdef inline const Notice* notice_of(const Fastpath* path, Content content) noexc
     return &path.accepted if content == CONTENT_ACCEPTED else NULL
 
 
+# Words have room of their own beyond the budget, which one large outcome may exceed by itself, and which is nothing while
+# memory is short: who waits for a WELCOME, or for what became of a request, would wait for ever.
+cdef bint may_be_told(Fastpath* path, Connection* target, uint64_t count) noexcept nogil:
+    if target.state != READY or list_has(target, LIST_CLOSING):
+        return False
+    if target.outbox.bytes < reply_budget(path.hub, target):
+        target.words_bytes = 0
+        return True
+    target.words_bytes += count
+    return target.words_bytes <= WORDS_BYTES
+
+
 # The broker's own words. A peer that leaves them unread by the megabyte is told no more.
 cdef void managed_say(Fastpath* path, const EnvelopeView* envelope, const Verdict* verdict) noexcept nogil:
     cdef uint8_t[<int>LONG_HEADER_BYTES + <int>ENVELOPE_BYTES_MAX] head
     cdef Connection* target = path.hub.table[verdict.peer]
     cdef const Notice* notice = notice_of(path, verdict.content)
-    cdef uint32_t head_bytes
-    if target.state != READY or list_has(target, LIST_CLOSING):
+    cdef uint32_t head_bytes = head_write(head, envelope, notice != NULL)
+    cdef size_t notice_bytes = notice.count if notice != NULL else 0
+    if not may_be_told(path, target, head_bytes + notice_bytes):
         counter_add(&path.hub.counters, MANAGED_UNTOLD, 1)
         return
-    if target.outbox.bytes and target.outbox.bytes >= outbox_budget(path.hub):
-        counter_add(&path.hub.counters, MANAGED_UNTOLD, 1)
-        return
-    if notice == NULL:
-        head_bytes = head_write(head, envelope, False)
-        managed_passed(path, target, deliver_copy(path.hub, target, head, head_bytes, head, 0), head_bytes)
-        return
-    head_bytes = head_write(head, envelope, True)
     managed_passed(
-        path, target, deliver_copy(path.hub, target, head, head_bytes, notice.bytes, notice.count),
-        head_bytes + notice.count,
+        path, target,
+        deliver_copy(path.hub, target, head, head_bytes, notice.bytes if notice != NULL else head, notice_bytes),
+        head_bytes + notice_bytes,
     )
 
 
@@ -375,6 +384,7 @@ cdef inline void verdict_execute(
     Fastpath* path, Connection* source, Hand* hand, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef Connection* target
+    cdef Connection* elder
     if verdict.kind == VERDICT_KEEP and managed_keep(path, hand, verdict.request, source) != 0:
         broker_unkept(&path.broker, verdict.request, envelope, verdict)
     elif verdict.kind == VERDICT_PASS:
@@ -388,8 +398,10 @@ cdef inline void verdict_execute(
     if verdict.spent != <uint32_t>REQUEST_NONE:
         payload_drop(&path.payloads, path.hub, verdict.spent)
     if verdict.closing != <uint32_t>PEER_NONE:
+        elder = path.hub.table[verdict.closing]
         counter_add(&path.hub.counters, CLOSED_FENCED, 1)
-        hub_doom(path.hub, path.hub.table[verdict.closing], REASON_FENCED, 0)
+        hub_doom(path.hub, elder, REASON_FENCED, 0)
+        payloads_inherit(&path.payloads, path.hub, elder, source)
 
 
 # Those who take no more are not given anything by the next decision.
@@ -409,6 +421,7 @@ cdef uint8_t* chain_gather(const Hand* hand, size_t* count) noexcept nogil:
     cdef size_t at = 0
     cdef Hand flat = hand[0]
     cdef const uint8_t* content
+    count[0] = <size_t>hand.chain.bytes     # there is something, and the broker is not to take it for nothing
     if all_bytes == NULL:
         return NULL
     while slice != NULL:
@@ -442,6 +455,8 @@ cdef void hand_judge(Fastpath* path, Connection* peer, Hand* hand, uint64_t byte
         broker_malformed(&path.broker, peer.slot, FAULT_WORDS[<int>fault], &envelope, &verdict)
     elif frames > FRAMES_MAX:
         broker_malformed(&path.broker, peer.slot, b"it has more than 16384 frames", &envelope, &verdict)
+    elif envelope.head.kind == <uint8_t>KIND_READY and bytes > READY_BYTES_MAX:
+        broker_malformed(&path.broker, peer.slot, b"it is larger than 1024 services make it", &envelope, &verdict)
     else:
         content = hand_content(hand, &count)
         if content == NULL and hand.chain != NULL and envelope.head.kind == <uint8_t>KIND_READY:

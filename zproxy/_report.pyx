@@ -63,7 +63,10 @@ cdef list services_wrap(const Report* report):
         report.peers[row].peer: name_wrap(report.peers[row].name, report.peers[row].name_bytes)
         for row in range(report.peer_count)
     }
-    offers = offers_wrap(report)
+    workers = {}
+    for peer, services in offers_wrap(report).items():
+        for service in services:
+            workers.setdefault(service, []).append(names[peer])
     found = []
     for row in range(report.service_count):
         entry = &report.services[row]
@@ -71,7 +74,7 @@ cdef list services_wrap(const Report* report):
         found.append(ServiceRow(
             name,
             bool(entry.was_offered),
-            tuple(sorted(names[peer] for peer, services in offers.items() if name in services)),
+            tuple(sorted(workers.get(name, ()))),
             entry.waiting,
             entry.waiting_bytes,
             report.now_ms - entry.oldest_ms if entry.oldest_ms else None,

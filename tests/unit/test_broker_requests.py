@@ -717,3 +717,19 @@ def test_a_sentence_holds_the_longest_names(ending: str) -> None:
     told = desk.wait(30_000)[0]
     assert "s" * 64 in told.sentence
     assert told.sentence.endswith(("them, or give it more time", "may run twice", "what the worker does"))
+
+
+def test_names_made_for_a_run_do_not_grow_the_table_for_ever() -> None:
+    """Those offered once are remembered, up to a limit; one worker after the other may bring 1,024 new ones."""
+    desk = Desk()
+    worker = desk.connect_worker(101)
+    for run in range(20):
+        told = worker.ready([f"run{run}/service{index}" for index in range(1024)], name="m1", incarnation=7)
+        assert told.kind == "ACCEPTED"
+    assert desk.probe.used()["services"] <= 16_384 + 1024
+    worker.leave()
+    node = desk.node(1)
+    node.request(1, "run0/service0", remaining_ms=10)
+    assert [told.code for told in desk.wait(20)] == ["NO_WORKER"]
+    node.request(2, "run19/service0", remaining_ms=10)
+    assert [told.code for told in desk.wait(20)] == ["UNKNOWN_SERVICE"]

@@ -8,7 +8,8 @@ Whoever offers `*` is a candidate of the one service of that name, and takes for
 
 Rule 1. A leaving worker offers nothing.
 Rule 2. A service that was never offered is forgotten with the last request that knows it: who invents names must not
-        grow the table. One that was offered stays: NO_WORKER and UNKNOWN_SERVICE are told apart by it.
+        grow the table. One that was offered stays, as long as there are few: NO_WORKER and UNKNOWN_SERVICE are told
+        apart by it.
 Rule 3. Services are never moved: requests point to them.
 """
 
@@ -20,6 +21,7 @@ from zproxy.names cimport Names
 cdef enum:
     SERVICE_NAME_BYTES = 64
     PRIORITIES = 3
+    SERVICES_KEPT = 16384       # beyond, one that nobody offers any more is forgotten, too: names may be made for a run
 
 cdef struct Candidate:          # a worker that offers the service
     Peer* worker

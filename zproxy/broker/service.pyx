@@ -117,7 +117,9 @@ cdef Service* service_obtain(Services* services, const uint8_t* name, uint8_t na
 
 
 cdef void service_settle(Services* services, Service* service) noexcept nogil:
-    if service.references or service.candidate_count or service.was_offered:
+    if service.references or service.candidate_count:
+        return
+    if service.was_offered and services.count <= SERVICES_KEPT:
         return
     names_remove(&services.names, service.name, service.name_bytes, service.number)
     services.table[service.number] = NULL
@@ -187,6 +189,7 @@ cdef void candidate_remove(Services* services, Service* service, uint32_t place,
     if service.candidate_count:
         service.is_guarded = service.guarded_count != 0
     service_sort(services, service)
+    service_settle(services, service)
 
 
 cdef void services_withdraw(Services* services, Peer* worker) noexcept nogil:

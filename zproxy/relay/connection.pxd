@@ -117,6 +117,7 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     int64_t taken_ms            # since when it has taken next to nothing; intake's, while something is unwritten
     uint64_t taken_mark         # bytes written by then
     uint64_t unread_bytes       # left in its outbox by the last flush; summed up in the hub
+    uint64_t words_bytes        # of a managed peer: said to it since its outbox went over the budget
     Reason reason               # why it is being closed
     uint64_t reason_size        # bytes involved
     uint32_t refused_steps      # TIMER_REFUSED runs left before it is closed

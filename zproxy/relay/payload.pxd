@@ -30,6 +30,9 @@ cdef int payload_keep(
 # It is the caller's again, and nobody's charge.
 cdef void payload_take(Payloads* payloads, Hub* hub, uint32_t number, Message* message) noexcept nogil
 
+# `heir` is the connection of the same peer come back: what is kept for it is charged to that one from now on.
+cdef void payloads_inherit(Payloads* payloads, Hub* hub, Connection* elder, Connection* heir) noexcept nogil
+
 # It is needed no more. No-op where none is kept.
 cdef void payload_drop(Payloads* payloads, Hub* hub, uint32_t number) noexcept nogil
 

@@ -1,6 +1,6 @@
 """Payload: messages kept for requests that wait; see payload.pxd for the contract."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
@@ -52,6 +52,21 @@ cdef void payload_take(Payloads* payloads, Hub* hub, uint32_t number, Message* m
     hub.pool.live_bytes -= RECORD_BYTES
     if owner != NULL:
         intake_refund(hub, owner, payload.charge)
+
+
+cdef void payloads_inherit(Payloads* payloads, Hub* hub, Connection* elder, Connection* heir) noexcept nogil:
+    cdef uint64_t tag = connection_tag(elder)
+    cdef uint32_t number
+    cdef Payload* payload
+    if elder.waiting_bytes == 0:
+        return
+    for number in range(payloads.capacity):
+        payload = &payloads.entries[number]
+        if payload.message.head == NULL or payload.owner != tag:
+            continue
+        payload.owner = connection_tag(heir)
+        heir.waiting_bytes += payload.charge
+        intake_refund(hub, elder, payload.charge)
 
 
 cdef void payload_drop(Payloads* payloads, Hub* hub, uint32_t number) noexcept nogil:

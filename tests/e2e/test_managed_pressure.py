@@ -1,0 +1,89 @@
+"""Managed peers while memory is short, budgets are full, or somebody does not read: nobody is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from support.managed import ManagedPeer
+from support.proxies import HostedProxy
+from support.zmtp_peer import ZmtpPeer
+
+from zproxy.envelope import Code, Envelope, Kind
+
+Host = Callable[..., HostedProxy]
+Managed = Callable[..., ManagedPeer]
+
+KIB, MIB = 1 << 10, 1 << 20
+CONTENT = b"\x92\xc0\x90"
+
+
+def greeted_node(
+    proxy: HostedProxy, managed: Managed, name: str = "node1", incarnation: int | None = None
+) -> ManagedPeer:
+    node = managed(proxy.frontend, name, incarnation=incarnation)
+    node.hello()
+    return node
+
+
+def test_peers_are_welcomed_however_full_the_memory_is(hosted: Host, managed: Managed) -> None:
+    proxy = hosted(memory=8 * MIB, connection_memory=8 * MIB)
+    node = greeted_node(proxy, managed)
+    for _ in range(62):
+        node.request("later", bytes(100_000))
+    proxy.wait_for("memory_bytes", 6 * MIB)
+    worker = managed(proxy.backend, "m1")
+    worker.ready("later", credit=100)
+    for _ in range(62):
+        worker.read(Kind.REQUEST)
+
+
+def test_an_answer_a_slow_node_cannot_take_is_told_all_the_same(
+    hosted: Host, managed: Managed, raw_peer: Callable[..., ZmtpPeer]
+) -> None:
+    proxy = hosted(memory=32 * MIB, connection_memory=MIB)
+    slow = raw_peer(proxy.frontend)
+    slow.handshake("DEALER", is_managed=True)
+    conversation = Envelope.parse(slow.read_message()[0]).conversation
+    same = {"incarnation": 7, "conversation": conversation}
+    slow.send_message(Envelope(Kind.HELLO, name="slow", **same).pack())
+    slow.read_message()
+    worker = managed(proxy.backend, "m1")
+    worker.ready("tensors", credit=100)
+    for sequence in range(1, 41):
+        slow.send_message(
+            Envelope(Kind.REQUEST, service="tensors", sequence=sequence, remaining_ms=60_000, **same).pack(), CONTENT
+        )
+    for _ in range(40):
+        worker.answer(worker.read(Kind.REQUEST)[0], CONTENT, bytes(MIB))
+    undelivered = proxy.wait_for("managed_undelivered")["managed_undelivered"]
+    told = [Envelope.parse(slow.read_message()[0]) for _ in range(40)]
+    assert sorted(outcome.sequence for outcome in told) == list(range(1, 41))
+    assert sum(outcome.code == Code.RESEND for outcome in told) >= undelivered
+    assert proxy.stats()["managed_untold"] == 0
+
+
+def test_a_node_come_back_is_still_bound_by_its_budget(hosted: Host, managed: Managed) -> None:
+    proxy = hosted(connection_memory=64 * KIB, memory=64 * MIB)
+    node = greeted_node(proxy, managed, incarnation=7)
+    for _ in range(50):
+        node.request("later", bytes(10_000))
+    held = proxy.wait_for("paused_connections")["managed_waiting"]
+    again = greeted_node(proxy, managed, incarnation=7)
+    for sequence in range(51, 101):
+        again.request("later", bytes(10_000), sequence=sequence)
+    proxy.wait_for("connections_closed")
+    proxy.wait_for("paused_connections")
+    assert proxy.stats()["managed_waiting"] <= held + 8
+    worker = managed(proxy.backend, "m1")
+    worker.ready("later", credit=100)
+    for _ in range(held + 50):
+        worker.read(Kind.REQUEST)
+
+
+def test_ready_is_not_larger_than_its_services_can_be(hosted: Host, managed: Managed) -> None:
+    proxy = hosted()
+    worker = managed(proxy.backend, "m1")
+    worker.send(Kind.READY, b"\0\1\0\0\0\0\0\0x", bytes(MIB), name="m1", credit=1)
+    error, _ = worker.read(Kind.ERROR)
+    assert error.code == Code.MALFORMED
+    worker.ready("x")
