@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 import numpy as np
@@ -26,9 +26,10 @@ from zproxy.skim import body_span
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import zmq
     from typing_extensions import Buffer
 
-    Frame = Buffer
+    Frame = Buffer | zmq.Frame
     Array = npt.NDArray[Any]
 
 NAME_BYTES_MAX = 255
@@ -143,7 +144,7 @@ def _bytes_of(array: Array) -> bytes | memoryview:
 
 
 def _view(frame: Frame) -> memoryview:
-    return memoryview(frame)
+    return memoryview(cast("Buffer", frame))  # a zmq.Frame has a buffer, its stub does not say so
 
 
 @functools.lru_cache(maxsize=256)

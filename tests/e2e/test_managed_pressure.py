@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from support.managed import ManagedPeer
 from support.proxies import HostedProxy
@@ -44,7 +45,7 @@ def test_an_answer_a_slow_node_cannot_take_is_told_all_the_same(
     slow = raw_peer(proxy.frontend)
     slow.handshake("DEALER", is_managed=True)
     conversation = Envelope.parse(slow.read_message()[0]).conversation
-    same = {"incarnation": 7, "conversation": conversation}
+    same: dict[str, Any] = {"incarnation": 7, "conversation": conversation}
     slow.send_message(Envelope(Kind.HELLO, name="slow", **same).pack())
     slow.read_message()
     worker = managed(proxy.backend, "m1")

@@ -13,7 +13,6 @@ from support.fake_proxy import FakeProxy, Heard, echo, silent
 from zproxy import Node
 from zproxy.client import readers
 from zproxy.client.readers import Readers
-from zproxy.client.sockets import ManagedSocket
 from zproxy.envelope import Kind
 
 DEADLINE_S = 10.0
@@ -113,15 +112,15 @@ def test_a_callback_that_wants_to_end_its_thread_ends_nothing(proxy: FakeProxy, 
 def test_an_interrupted_submit_tears_no_message(
     proxy: FakeProxy, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = ManagedSocket.send
+    line = node._readers.line
 
-    def interrupted(self: ManagedSocket, message: Any) -> bool:
-        monkeypatch.setattr(ManagedSocket, "send", send)
-        self._socket.send(message[0], zmq.SNDMORE)
+    def interrupted(message: Any) -> bool:
+        assert line._socket is not None
+        line._socket._socket.send(message[0], zmq.SNDMORE)
         raise KeyboardInterrupt
 
     for call in (node.submit, node.post):
-        monkeypatch.setattr(ManagedSocket, "send", interrupted)
+        monkeypatch.setattr(line._socket, "send", interrupted)
         with pytest.raises(KeyboardInterrupt):
             call("gradients", "interrupted")
         assert node.request("gradients", "whole", timeout=DEADLINE_S).body == "whole"

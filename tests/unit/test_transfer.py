@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import zmq
 from support.waiting import wait_until
 
 from zproxy.client.transfer import LargeFrame, Transfer
+from zproxy.procfs import rss_bytes
 
 LARGE = 65536
 
@@ -40,10 +43,11 @@ def test_a_large_frame_is_a_read_only_view_that_outlives_its_message(pair: tuple
     wait_until(lambda: other.send([b"head", bytearray(b"z" * LARGE)]), "the message to be taken")
     wait_until(one.is_readable, "the message")
     message: list[Any] = one.receive() or []
-    assert type(message[1]) is LargeFrame
-    assert len(message[1]) == LARGE
-    view = memoryview(message[1])
-    del message
+    frame: Any = message[1]
+    assert type(frame) is LargeFrame
+    assert len(frame) == LARGE
+    view = memoryview(cast(Any, frame))
+    del message, frame
     assert view.readonly and view == b"z" * LARGE
 
 
@@ -58,3 +62,18 @@ def test_a_closed_one_raises_as_a_closed_socket_does(pair: tuple[Transfer, Trans
     for touch in (one.receive, one.is_readable, lambda: one.send([b""])):
         with pytest.raises(zmq.ZMQError):
             touch()
+
+
+@pytest.mark.parametrize("frames", [[b"x" * 60_000], [b"head" * 40, b"x" * 60_000], [b"head" * 40, b"x" * LARGE]])
+def test_nothing_of_a_message_is_left_once_it_was_let_go(pair: tuple[Transfer, Transfer], frames: list[bytes]) -> None:
+    one, other = pair
+    wait_until(lambda: other.send([b""]), "the message to be taken")
+    wait_until(one.receive, "the message")
+    before = rss_bytes(os.getpid())
+    for _ in range(20):
+        assert all(other.send(frames) for _ in range(100))
+        count, until = 0, time.monotonic() + 10
+        while count < 100 and time.monotonic() < until:
+            count += one.receive() is not None
+        assert count == 100
+    assert rss_bytes(os.getpid()) - before < 60 << 20  # of 120 MB that came
