@@ -83,7 +83,9 @@ cdef bint take_command(Fastpath* path, Connection* connection, const Item* item)
         peer_join(path, connection)
     elif verdict == PEER_IS_MALFORMED:
         connection_reject(path, connection, REASON_MALFORMED, 0)
-    return verdict == PEER_IS_READY or verdict == PEER_GOES_ON
+    if verdict != PEER_IS_READY and verdict != PEER_GOES_ON:
+        return False
+    return not list_has(connection, LIST_CLOSING)       # there was no memory for one more peer
 
 
 # One thing the inbox found. False: this connection's bytes are of no more use.
