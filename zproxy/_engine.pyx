@@ -162,7 +162,7 @@ cdef void connection_event(Engine* engine, Connection* connection, uint32_t even
         if connection.outbox.bytes:
             list_append(&engine.hub.lists[<int>LIST_FLUSH], connection, LIST_FLUSH)
     if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP) and connection_is_read(connection):
-        if not list_has(connection, LIST_PAUSED):
+        if connection.is_managed and connection.has_hangup or not list_has(connection, LIST_PAUSED):
             list_append(&engine.hub.lists[<int>LIST_READ], connection, LIST_READ)
 
 

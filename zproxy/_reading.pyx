@@ -83,7 +83,9 @@ cdef bint take_command(Fastpath* path, Connection* connection, const Item* item)
         peer_join(path, connection)
     elif verdict == PEER_IS_MALFORMED:
         connection_reject(path, connection, REASON_MALFORMED, 0)
-    return verdict == PEER_IS_READY or verdict == PEER_GOES_ON
+    if verdict != PEER_IS_READY and verdict != PEER_GOES_ON:
+        return False
+    return not list_has(connection, LIST_CLOSING)       # there was no memory for one more peer
 
 
 # One thing the inbox found. False: this connection's bytes are of no more use.
@@ -142,12 +144,15 @@ cdef void connection_heard(Fastpath* path, Connection* connection, size_t count)
         peering_holder_lives(path.hub, connection)
 
 
-# May it be read on? One that was reset and is not read any more is over.
+# May it be read on? One that was reset and is not read any more is over; so is a node that has hung up: nobody waits
+# for what it still wants, and while it is not read its name would be held, and its requests would wait, for nobody.
 cdef bint connection_may_read(Fastpath* path, Connection* connection) noexcept nogil:
     if intake_admits(path.hub, connection):
         return True
     if connection.has_reset:
         hub_doom(path.hub, connection, REASON_RESET, 0)
+    elif connection.has_hangup and connection.is_managed and connection.side == SIDE_FRONTEND:
+        hub_doom(path.hub, connection, REASON_EOF, 0)
     return False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from support.managed import ManagedPeer
 from support.proxies import HostedProxy
 from support.zmtp_peer import ZmtpPeer
@@ -63,6 +64,20 @@ def test_an_answer_a_slow_node_cannot_take_is_told_all_the_same(
     assert proxy.stats()["managed_untold"] == 0
 
 
+@pytest.mark.parametrize("count", [10, 300])
+def test_a_node_that_ends_over_its_budget_leaves_nothing_behind(hosted: Host, managed: Managed, count: int) -> None:
+    """Of three hundred requests most are still in the sockets, with its FIN behind them."""
+    proxy = hosted(connection_memory=64 * KIB, memory=64 * MIB)
+    node = greeted_node(proxy, managed)
+    for _ in range(count):
+        node.request("later", bytes(10_000))
+    proxy.wait_for("paused_connections")
+    node.close()
+    stats = proxy.wait_for("connections_closed")
+    assert proxy.wait_for("managed_cancelled", stats["managed_accepted"])["managed_live"] == 0
+    greeted_node(proxy, managed)
+
+
 def test_a_node_come_back_is_still_bound_by_its_budget(hosted: Host, managed: Managed) -> None:
     proxy = hosted(connection_memory=64 * KIB, memory=64 * MIB)
     node = greeted_node(proxy, managed, incarnation=7)
@@ -88,3 +103,23 @@ def test_ready_is_not_larger_than_its_services_can_be(hosted: Host, managed: Man
     error, _ = worker.read(Kind.ERROR)
     assert error.code == Code.MALFORMED
     worker.ready("x")
+
+
+def test_a_node_over_its_budget_hears_that_zproxy_lives(
+    hosted: Host, managed: Managed, raw_peer: Callable[..., ZmtpPeer]
+) -> None:
+    """Its own PINGs lie behind what is not read: without a word it would take zproxy for dead, and connect anew."""
+    proxy = hosted(connection_memory=64 * KIB, memory=64 * MIB)
+    node = raw_peer(proxy.frontend)
+    node.handshake("DEALER", is_managed=True)
+    same = {"incarnation": 7, "conversation": Envelope.parse(node.read_message()[0]).conversation}
+    node.send_message(Envelope(Kind.HELLO, name="node1", **same).pack())
+    node.read_message()
+    for sequence in range(1, 21):
+        node.send_message(
+            Envelope(Kind.REQUEST, service="later", sequence=sequence, remaining_ms=60_000, **same).pack(),
+            bytes(10_000),
+        )
+    proxy.wait_for("paused_connections")
+    assert [node.read_command()[:5] for _ in range(4)] == [b"\x04PING"] * 4
+    assert proxy.stats()["closed_heartbeat"] == 0

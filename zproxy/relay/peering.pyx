@@ -311,14 +311,24 @@ cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil:
     peering_holder_lives(hub, holder)
 
 
+# We do not read it, so nothing is known of this time: it counts from when it is read again. A managed peer hears of us
+# all the same: it judges us by its own beat, while its PINGs lie unread; and one that has died behind what we do not
+# read answers with a reset.
+cdef Verdict unread_beat(Hub* hub, Connection* connection) noexcept nogil:
+    cdef bint is_told = True
+    if connection.is_managed and connection.outbox.bytes == 0:
+        is_told = say_ping(hub, connection)
+    connection.heard_ms = hub.now_ms
+    connection.pinged_ms = 0
+    return PEER_GOES_ON if is_told else PEER_IS_OVER
+
+
 cdef Verdict peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil:
     cdef int64_t silence_ms = hub.now_ms - connection.heard_ms
     cdef int64_t beat_ms = hub.timers[<int>beat_timer(connection)].delay_ms
     beat_arm(hub, connection)
     if connection_is_unread(connection):
-        connection.heard_ms = hub.now_ms        # nothing is known of this time: it counts from when it is read again
-        connection.pinged_ms = 0
-        return PEER_GOES_ON
+        return unread_beat(hub, connection)
     if silence_ms < beat_ms or may_be_silent(connection):
         return PEER_GOES_ON
     if connection.pinged_ms and silence_ms >= HEARTBEATS_MISSED_MAX * beat_ms:
