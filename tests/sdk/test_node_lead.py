@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import zmq
 from support.fake_proxy import FakeProxy, Heard, echo, silent
+from support.waiting import wait_until
 
 from zproxy import Node
 from zproxy.client import readers
@@ -100,8 +101,12 @@ def test_a_callback_that_wants_to_end_its_thread_ends_nothing(proxy: FakeProxy, 
     def leave(_: object) -> None:
         raise SystemExit(1)
 
+    proxy.answers[Kind.REQUEST] = silent
     ended = node.submit("gradients", 1)
     ended.add_done_callback(leave)
+    heard = proxy.wait_for(Kind.REQUEST, 2)[1]
+    proxy.answers[Kind.REQUEST] = echo
+    echo(heard)
     assert ended.result(DEADLINE_S).body == 1
     assert node.submit("gradients", 2).result(DEADLINE_S).body == 2
     proxy.answers[Kind.REQUEST] = silent
@@ -143,3 +148,56 @@ def test_a_reader_that_cannot_begin_hangs_nobody(
     assert node.request("gradients", 2, timeout=DEADLINE_S).body == 2
     assert node.submit("gradients", 3).result(DEADLINE_S).body == 3
     assert node.stats()["open"] == 0
+
+
+def test_a_callback_may_wait_for_another_future(node: Node) -> None:
+    bodies: list[Any] = []
+    done = threading.Event()
+
+    def ask_again(_: object) -> None:
+        bodies.append(node.submit("gradients", 2).result(DEADLINE_S).body)
+        bodies.append(node.submit("gradients", 3).exception(DEADLINE_S))
+        done.set()
+
+    node.submit("gradients", 1).add_done_callback(ask_again)
+    assert done.wait(2 * DEADLINE_S)
+    assert bodies == [2, None]
+
+
+def test_a_wait_in_a_callback_ends_in_time(proxy: FakeProxy, node: Node) -> None:
+    ended: list[bool] = []
+    done = threading.Event()
+    later = node.submit("gradients", 1)
+
+    def wait_in_vain(_: object) -> None:
+        proxy.answers[Kind.REQUEST] = silent
+        silenced = node.submit("gradients", 2, timeout=600)
+        try:
+            silenced.result(0.1)
+        except TimeoutError:
+            ended.append(silenced.cancel())
+        done.set()
+
+    later.add_done_callback(wait_in_vain)
+    assert done.wait(DEADLINE_S)
+    assert ended == [True]
+
+
+def test_a_callback_that_takes_long_holds_up_no_other_thread_for_good(proxy: FakeProxy, node: Node) -> None:
+    in_callback, answered = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    def hold(_: object) -> None:
+        in_callback.set()
+        waited.append(answered.wait(DEADLINE_S))
+
+    proxy.answers[Kind.REQUEST] = silent
+    node.submit("gradients", 1).add_done_callback(hold)
+    first = proxy.wait_for(Kind.REQUEST, 2)[1]
+    proxy.answers[Kind.REQUEST] = echo
+    echo(first)
+    assert in_callback.wait(DEADLINE_S)
+    assert node.request("gradients", 2, timeout=DEADLINE_S / 2).body == 2
+    answered.set()
+    wait_until(lambda: waited == [True], "the callback has ended")
+    assert node.submit("gradients", 3).result(DEADLINE_S).body == 3

@@ -6,6 +6,7 @@ caller's thread.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import warnings
@@ -87,7 +88,8 @@ class Node:
     ) -> Future[Reply]:
         """`request` as a future, so that many may be open at once; `cancel` tells the proxy.
 
-        Leave the arrays unchanged until it is done. Its callbacks may call this node.
+        Leave the arrays unchanged until it is done. Its callbacks may call this node, and wait for its futures; while
+        one takes long, other threads' requests are late by up to a second, and other futures wait.
         """
         self._check()
         future = RequestFuture(self, body_type)
@@ -142,6 +144,11 @@ class Node:
         if getpid() == self._pid:
             self.close()
 
+    def attend(self, request: Pending, until: float) -> None:
+        """For its futures: a callback that waits for one has to read."""
+        if getpid() == self._pid:
+            self._readers.attend(request, until)
+
     def cancel(self, request: Pending) -> None:
         """For its futures."""
         if getpid() == self._pid:
@@ -181,6 +188,23 @@ class RequestFuture(Future[Reply]):
         if self.request is not None:
             self._node.cancel(self.request)
         return True
+
+    def result(self, timeout: float | None = None) -> Reply:
+        try:
+            return super().result(self._time_left(timeout))
+        finally:
+            del self  # or the error's traceback would lead back here, a cycle
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        return super().exception(self._time_left(timeout))
+
+    def _time_left(self, timeout: float | None) -> float | None:
+        """Of `timeout`, after this thread has read for it, if it must."""
+        if self.request is None or self.done():
+            return timeout
+        until = math.inf if timeout is None else monotonic() + timeout
+        self._node.attend(self.request, until)
+        return None if timeout is None else max(0.0, until - monotonic())
 
     def ended(self, request: Pending) -> None:
         with suppress(InvalidStateError):

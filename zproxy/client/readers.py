@@ -31,7 +31,7 @@ from zproxy.client.pending import Pending
 
 logger = logging.getLogger("zproxy.node")
 
-PARK_S = 1.0  # then a parked thread looks for itself whether anybody leads
+PARK_S = 1.0  # then a parked thread looks for itself: who leads may be in a callback that takes long
 IDLE_S = 1.0  # the background reader waits that long for more to do: starting one costs 100 us
 CLOSE_S = 2.0  # for posts that wait and the proxy's GOODBYE
 JOIN_S = 1.0
@@ -144,6 +144,23 @@ class Readers:
                 raise
         self._tell()
         return request
+
+    def attend(self, request: Pending, until: float) -> None:
+        """Reads until it has ended, if nobody else would: this thread leads, and is in a callback that waits."""
+        leader = self._leader
+        if leader is None or leader.ident != get_ident():
+            return
+        seat = Seat(self)
+        seat.request = request
+        try:
+            with self._lock:
+                self._sit(seat)
+            while not request.has_ended and monotonic() < until:
+                self._wait(seat)
+        finally:
+            with self._lock:
+                self._rise(seat)
+        self._tell()
 
     def cancel(self, request: Pending) -> None:
         with self._lock:
@@ -280,19 +297,29 @@ class Readers:
     def _wait(self, seat: Seat) -> None:
         """A while: until something happened that may be the end of the seat's request."""
         if self._leader is not seat:
-            seat.park(PARK_S)
+            is_roused = seat.park(PARK_S)
             with self._lock:
                 if self._leader is None:
                     self._followers.pop(seat.ident, None)
                     self._leader = seat
                 if self._leader is seat:
                     self._step(seat)
+                elif not is_roused:
+                    self._look()
         else:
             self._poll_line()
             with self._lock:
                 self._step(seat)
         if self.line.session.ended or self.line.session.said:
             self._tell()
+
+    def _look(self) -> None:
+        """A step of a thread that does not lead; of another descriptor, who leads is told."""
+        if self.is_closed:
+            return
+        self.line.step(monotonic())
+        if self.line.descriptor != self._polled:
+            self._rouse_leader()
 
     def _poll_line(self) -> None:
         now = monotonic()
