@@ -188,6 +188,17 @@ def test_what_may_not_run_twice_is_not_delivered_when_resent(services: list[tupl
     assert desk.counts() == {"refused_outcome_unknown": 3}
 
 
+def test_what_waited_is_not_delivered_again_once_its_service_may_not_run_it_twice() -> None:
+    """The node came back to a new proxy before its worker did."""
+    desk = Desk()
+    node = desk.node(1)
+    assert str(node.request(1, flags=Flag.RESENT)) == "KEEP"
+    assert str(node.request(2)) == "KEEP"
+    desk.worker(101, [("echo", 0, 1)])
+    assert desk.said() == ["SAY 1 ERROR OUTCOME_UNKNOWN", "SEND 101 REQUEST"]
+    assert desk.counts()["failed"] == 1
+
+
 def test_a_service_may_run_twice_again_once_its_workers_say_so() -> None:
     desk = Desk()
     node, worker = desk.node(1), desk.worker(101, [("echo", 0, 1)])

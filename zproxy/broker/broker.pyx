@@ -10,7 +10,7 @@ from zproxy.broker.deadline cimport (
     DEADLINE_NONE, deadline_expire, deadlines_close, deadlines_due_ms, deadlines_open
 )
 from zproxy.broker.demand cimport (
-    demand_abort, demand_cancel, demand_expire, demand_need_hello, demand_take, demand_unkept
+    demand_abort, demand_cancel, demand_doubt, demand_expire, demand_need_hello, demand_take, demand_unkept
 )
 from zproxy.broker.dispatch cimport dispatch_address, dispatch_next, worker_changed
 from zproxy.broker.index cimport index_close, index_open
@@ -23,7 +23,8 @@ from zproxy.broker.presence cimport (
     presence_credit, presence_dismiss, presence_end, presence_goodbye, presence_hello, presence_ready
 )
 from zproxy.broker.request cimport (
-    REQUEST_ABANDONED, REQUEST_ENDING, REQUEST_FREE, REQUEST_LEASED, Request, lease_of, requests_close, requests_open
+    REQUEST_ABANDONED, REQUEST_ENDING, REQUEST_FREE, REQUEST_LEASED, REQUEST_WAITING, Request, lease_of, requests_close,
+    requests_open
 )
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_words
 from zproxy.broker.service cimport Service, services_close, services_open
@@ -303,10 +304,13 @@ cdef inline bint are_workers_to_be_told(const Broker* broker) noexcept nogil:
     return broker.is_draining and not broker.workers_told and broker.waiting.count == 0
 
 
-cdef bint send_next(Broker* broker, Verdict* verdict) noexcept nogil:
+cdef bint send_next(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef uint32_t slot = dispatch_next(broker)
     if slot == <uint32_t>REQUEST_NONE:
         return False
+    if broker.requests.table[slot].state == <int>REQUEST_WAITING:
+        demand_doubt(broker, slot, envelope, verdict)
+        return True
     verdict.kind = VERDICT_SEND
     verdict.request = slot
     verdict.peer = broker.requests.table[slot].worker.slot
@@ -321,7 +325,7 @@ cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Ve
         return True
     if broker.is_aborting and abort_next(broker, envelope, verdict):
         return True
-    if expire_next(broker, now_ms, envelope, verdict) or send_next(broker, verdict):
+    if expire_next(broker, now_ms, envelope, verdict) or send_next(broker, envelope, verdict):
         return True
     if broker.errands.first != <uint32_t>REQUEST_NONE:      # of what has ended without a word to its node
         errand_do(broker, broker.errands.first, envelope, verdict)

@@ -23,6 +23,9 @@ cdef void demand_cancel(Broker* broker, Peer* node, EnvelopeView* envelope, Verd
 # There was no memory to keep its payload.
 cdef void demand_unkept(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
+# It waits, may have run before, and its service turns out to be one that may not run it twice.
+cdef void demand_doubt(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
+
 # Its alarm went off: its deadline is over, or nobody has offered its service for too long. Is there a verdict?
 cdef bint demand_expire(
     Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict

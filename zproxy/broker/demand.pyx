@@ -1,6 +1,6 @@
 """Demand: what nodes want; see demand.pxd for the contract."""
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from zproxy.broker.deadline cimport deadline_arm
 from zproxy.broker.dispatch cimport dispatch_address, dispatch_arrival
@@ -73,6 +73,12 @@ cdef bint is_outcome_unknown(const Broker* broker, const EnvelopeView* envelope)
     return service_is_guarded(&broker.services, service)
 
 
+cdef void say_unknown(Broker* broker, const uint8_t* service, uint8_t service_bytes) noexcept nogil:
+    sentence_begin(&broker.sentence, b"it may have run before, and may not run twice: ask service ")
+    sentence_name(&broker.sentence, service, service_bytes)
+    sentence_words(&broker.sentence, b" what became of it")
+
+
 # Says why a new request is not accepted; or False: it may be.
 cdef bint demand_refuse(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     if envelope.head.flags & <int>ORDERED:
@@ -83,9 +89,7 @@ cdef bint demand_refuse(Broker* broker, Peer* node, EnvelopeView* envelope, Verd
         refuse(broker, node, NOT_SHARED, MANAGED_REFUSED_NOT_SHARED, envelope, verdict)
         return True
     if is_outcome_unknown(broker, envelope):
-        sentence_begin(&broker.sentence, b"it may have run before, and may not run twice: ask service ")
-        sentence_name(&broker.sentence, envelope.service, envelope.head.service_bytes)
-        sentence_words(&broker.sentence, b" what became of it")
+        say_unknown(broker, envelope.service, envelope.head.service_bytes)
         refuse(broker, node, OUTCOME_UNKNOWN, MANAGED_REFUSED_OUTCOME_UNKNOWN, envelope, verdict)
         return True
     if broker.is_draining:
@@ -155,6 +159,12 @@ cdef void waiting_over(
     ledger_unwait(broker, slot)
     ledger_settle(broker, slot, counter)
     ledger_free(broker, slot)
+
+
+cdef void demand_doubt(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    cdef const Service* service = broker.requests.table[slot].service
+    say_unknown(broker, service.name, service.name_bytes)
+    waiting_over(broker, slot, OUTCOME_UNKNOWN, MANAGED_FAILED, envelope, verdict)
 
 
 # Settled as `counter` while a worker had it, and keeps the place. The node of a post hears no more of it, but where it

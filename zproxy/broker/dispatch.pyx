@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint32_t
 from zproxy.broker.ledger cimport errand_add, ledger_lease, ledger_unwait
 from zproxy.broker.peer cimport ROW_ABLE, ROW_GOODBYE, Peer, peer_is_able, row_enter, row_leave
 from zproxy.broker.request cimport Request, lease_of
-from zproxy.broker.service cimport Service, service_of_turn, service_pick, service_taken
+from zproxy.broker.service cimport Service, service_is_guarded, service_of_turn, service_pick, service_taken
 from zproxy.broker.verdict cimport REQUEST_NONE
 from zproxy.broker.waiting cimport waiting_next
 from zproxy.envelope cimport POST, EnvelopeView
@@ -52,6 +52,8 @@ cdef uint32_t dispatch_next(Broker* broker) noexcept nogil:
     else:
         worker = service_pick(&broker.services, service)
     slot = waiting_next(&broker.waiting, service)
+    if broker.requests.table[slot].was_resent and service_is_guarded(&broker.services, service):
+        return slot                     # when it came nobody knew that its service may not run it twice
     ledger_unwait(broker, slot)
     request_lease(broker, slot, worker)
     return slot

@@ -13,7 +13,7 @@ from zproxy.broker.service cimport service_has_worker, service_is_guarded, servi
 from zproxy.broker.verdict cimport REQUEST_NONE
 from zproxy.broker.waiting cimport waiting_push, waiting_remove, waiting_reserve
 from zproxy.counters cimport MANAGED_ACCEPTED, MANAGED_DELIVERIES, counter_add
-from zproxy.envelope cimport NOT_IDEMPOTENT, WANTS_ACCEPTED, WANTS_PROGRESS, Head
+from zproxy.envelope cimport NOT_IDEMPOTENT, RESENT, WANTS_ACCEPTED, WANTS_PROGRESS, Head
 
 
 cdef inline Request* request_at(Broker* broker, uint32_t slot) noexcept nogil:
@@ -34,6 +34,7 @@ cdef void request_describe(Request* request, const Head* head) noexcept nogil:
     request.wants_progress = (head.flags & <int>WANTS_PROGRESS) != 0
     request.wants_accepted = (head.flags & <int>WANTS_ACCEPTED) != 0
     request.is_guarded = (head.flags & <int>NOT_IDEMPOTENT) != 0
+    request.was_resent = (head.flags & <int>RESENT) != 0
 
 
 cdef inline int ledger_reserve(Broker* broker) noexcept nogil:

@@ -57,6 +57,7 @@ cdef struct Request:
     bint wants_progress
     bint wants_accepted
     bint is_guarded             # may not run twice
+    bint was_resent             # it may have run before, by somebody zproxy does not remember
     bint is_listed              # in its node's queue and the index
     bint has_errand
 
