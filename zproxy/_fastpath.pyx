@@ -308,8 +308,8 @@ cdef inline const Notice* notice_of(const Fastpath* path, Content content) noexc
     return &path.accepted if content == CONTENT_ACCEPTED else NULL
 
 
-# Words have room of their own beyond the budget, which one large outcome may exceed by itself, and which is nothing while
-# memory is short: who waits for a WELCOME, or for what became of a request, would wait for ever.
+# Words have room of their own beyond the budget, which one large outcome may exceed by itself, and which is nothing
+# while memory is short: who waits for a WELCOME, or for what became of a request, would wait for ever.
 cdef bint may_be_told(Fastpath* path, Connection* target, uint64_t count) noexcept nogil:
     if target.state != READY or list_has(target, LIST_CLOSING):
         return False

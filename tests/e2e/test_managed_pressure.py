@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from support.managed import ManagedPeer
@@ -45,7 +46,7 @@ def test_an_answer_a_slow_node_cannot_take_is_told_all_the_same(
     slow = raw_peer(proxy.frontend)
     slow.handshake("DEALER", is_managed=True)
     conversation = Envelope.parse(slow.read_message()[0]).conversation
-    same = {"incarnation": 7, "conversation": conversation}
+    same: dict[str, Any] = {"incarnation": 7, "conversation": conversation}
     slow.send_message(Envelope(Kind.HELLO, name="slow", **same).pack())
     slow.read_message()
     worker = managed(proxy.backend, "m1")
@@ -111,7 +112,7 @@ def test_a_node_over_its_budget_hears_that_zproxy_lives(
     proxy = hosted(connection_memory=64 * KIB, memory=64 * MIB)
     node = raw_peer(proxy.frontend)
     node.handshake("DEALER", is_managed=True)
-    same = {"incarnation": 7, "conversation": Envelope.parse(node.read_message()[0]).conversation}
+    same: dict[str, Any] = {"incarnation": 7, "conversation": Envelope.parse(node.read_message()[0]).conversation}
     node.send_message(Envelope(Kind.HELLO, name="node1", **same).pack())
     node.read_message()
     for sequence in range(1, 21):
