@@ -112,7 +112,7 @@ def test_a_node_over_its_budget_hears_that_zproxy_lives(
     proxy = hosted(connection_memory=64 * KIB, memory=64 * MIB)
     node = raw_peer(proxy.frontend)
     node.handshake("DEALER", is_managed=True)
-    same = {"incarnation": 7, "conversation": Envelope.parse(node.read_message()[0]).conversation}
+    same: dict[str, Any] = {"incarnation": 7, "conversation": Envelope.parse(node.read_message()[0]).conversation}
     node.send_message(Envelope(Kind.HELLO, name="node1", **same).pack())
     node.read_message()
     for sequence in range(1, 21):
