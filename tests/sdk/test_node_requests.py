@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from support.waiting import wait_until
 
 import zproxy
 from zproxy import Node
+from zproxy.client.pending import Pending
 from zproxy.envelope import Code, Flag, Kind, key_hash
 
 SHORT_S = 0.2
@@ -45,6 +47,21 @@ def test_a_reply_has_body_tensors_and_who_made_it(node: Node) -> None:
     np.testing.assert_array_equal(reply.tensors["w"], gradient)
     assert not reply.tensors["w"].flags.writeable
     assert 0 < reply.elapsed < 10
+
+
+def test_a_request_leaves_nothing_of_itself_to_the_collector(node: Node) -> None:
+    node.request("gradients")
+    node.submit("gradients").result()
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        node.request("gradients")
+        node.submit("gradients").result()
+        gc.collect()
+        assert not [found for found in gc.garbage if isinstance(found, Pending)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
 
 
 def test_a_large_tensor_comes_back_as_it_went(node: Node) -> None:

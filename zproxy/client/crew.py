@@ -37,6 +37,7 @@ from zproxy.processes import Stop
 
 logger = logging.getLogger("zproxy.master")
 
+FLUSH_S = 0.01  # answers that libzmq had no room for are tried again: it may say only once that it has room
 WATCH_S = 0.25  # CANCEL and WELCOME are heard that late while all handlers are busy, for four wake-ups a second
 SILENCE_S = 5.0  # without any proxy, until the log says so
 GOODBYE_S = 2.0  # for the proxy's GOODBYE once all is answered
@@ -200,7 +201,8 @@ class Crew:
             link = self._links[self._turn]
             delivery = link.session.take(now)
             if link.session.outbox:
-                link.flush()
+                link.read(now)
+                delivery = delivery or link.session.take(now)
             if delivery is not None:
                 self._running += 1
                 self._begun += 1
@@ -297,7 +299,9 @@ class Crew:
 
     def _flush(self, link: Link) -> None:
         link.flush()
-        if self._is_polling and not self.is_over and (link.session.has_work or link.is_readable):
+        if not self._is_polling or self.is_over:
+            return
+        if link.session.has_work or link.is_readable or link.session.outbox:
             self._wake_leader()
 
     def _wake_leader(self) -> None:
@@ -318,6 +322,8 @@ class Crew:
         soonest: float | None = None
         for link in self._links:
             due_at = link.session.due_at
+            if link.session.outbox:
+                due_at = now + FLUSH_S
             if not link.is_connected and (due_at is None or due_at > now + WATCH_S):
                 due_at = now + WATCH_S
             if due_at is not None and (soonest is None or due_at < soonest):

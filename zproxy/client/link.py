@@ -45,20 +45,24 @@ class Link:
         return self._socket.is_readable
 
     def read(self, now: float) -> None:
-        """Hands the session all that has come, and sends what is due."""
+        """Hands the session all that has come, sends what is due, and reads again what sending may have hidden."""
         session, socket = self.session, self._socket
-        while (message := socket.receive()) is not None:
-            session.hear(message, now)
-        if session.due_at is not None:
-            session.tick(now)
-        if session.outbox:
-            self.flush()
+        has_sent = True
+        while has_sent:
+            while (message := socket.receive()) is not None:
+                session.hear(message, now)
+            if session.due_at is not None:
+                session.tick(now)
+            has_sent = bool(session.outbox) and self.flush()
 
-    def flush(self) -> None:
-        """Sends what the session has to say, as far as libzmq takes it."""
+    def flush(self) -> bool:
+        """Sends what the session has to say, as far as libzmq takes it. True if anything went."""
         outbox = self.session.outbox
+        has_sent = False
         while outbox and self._socket.send(outbox[0]):
             outbox.popleft()
+            has_sent = True
+        return has_sent
 
     def watch(self, now: float) -> None:
         """Takes in what became of the connection."""
