@@ -201,3 +201,18 @@ def test_a_callback_that_takes_long_holds_up_no_other_thread_for_good(proxy: Fak
     answered.set()
     wait_until(lambda: waited == [True], "the callback has ended")
     assert node.submit("gradients", 3).result(DEADLINE_S).body == 3
+
+
+def test_any_number_of_callbacks_may_ask_the_node(proxy: FakeProxy, node: Node) -> None:
+    count = 1500
+    replies: list[Any] = []
+    proxy.answers[Kind.REQUEST] = silent
+    futures = [node.submit("gradients", number) for number in range(count)]
+    for future in futures:
+        future.add_done_callback(lambda _: replies.append(node.request("gradients", timeout=DEADLINE_S)))
+    heard = proxy.wait_for(Kind.REQUEST, count + 1)[1:]
+    proxy.answers[Kind.REQUEST] = echo
+    for each in heard:
+        echo(each)
+    wait_until(lambda: len(replies) == count, "all callbacks have asked", 2 * DEADLINE_S)
+    assert [future.result(0).body for future in futures] == list(range(count))

@@ -28,6 +28,7 @@ from typing import Any
 
 from zproxy.client.line import Line
 from zproxy.client.pending import Pending
+from zproxy.client.session import POST
 
 logger = logging.getLogger("zproxy.node")
 
@@ -89,6 +90,7 @@ class Readers:
         self._reader = Seat(self)
         self._reader.prepare()
         self._is_abandoned = False
+        self._in_callbacks: set[int] = set()  # threads that are in a future's
         self._rousing, self._roused = socket.socketpair()
         self._rousing.setblocking(False)
         self._roused.setblocking(False)
@@ -161,6 +163,10 @@ class Readers:
             with self._lock:
                 self._rise(seat)
         self._tell()
+        waiter = request.waiter
+        if request.has_ended and waiter is not None:  # left for the callback's end, which waits for it
+            request.waiter = None
+            waiter.ended(request)
 
     def cancel(self, request: Pending) -> None:
         with self._lock:
@@ -345,24 +351,39 @@ class Readers:
         while session.said:
             with suppress(IndexError):
                 logger.log(*session.said.popleft())
-        while session.ended:
-            try:
-                request = session.ended.popleft()
-            except IndexError:
-                return
-            waiter, request.waiter = request.waiter, None  # they know each other: a cycle, with all that was sent
-            if waiter is not None:
-                self._tell_waiter(waiter, request)
-            elif request.error is not None:
-                logger.warning("%s", request.error)
+        is_nested = get_ident() in self._in_callbacks
+        left: list[Pending] = []
+        try:
+            while session.ended:
+                with suppress(IndexError):
+                    request = session.ended.popleft()
+                    if is_nested and request.waiter is not None and not isinstance(request.waiter, Seat):
+                        left.append(request)  # callbacks within callbacks would end in a RecursionError
+                    else:
+                        self._tell_waiter(request)
+        finally:
+            session.ended.extend(left)
 
-    def _tell_waiter(self, waiter: Any, request: Pending) -> None:
+    def _tell_waiter(self, request: Pending) -> None:
+        waiter, request.waiter = request.waiter, None  # they know each other: a cycle, with all that was sent
+        if isinstance(waiter, Seat):
+            waiter.ended(request)
+        elif waiter is not None:
+            self._call_back(waiter, request)
+        elif request.kind == POST and request.error is not None:
+            logger.warning("%s", request.error)
+
+    def _call_back(self, waiter: Any, request: Pending) -> None:
+        ident = get_ident()
+        self._in_callbacks.add(ident)
         try:
             waiter.ended(request)
         except BaseException:
             request.waiter = waiter  # Ctrl-C came between, perhaps before it heard: it is told again
             self.line.session.ended.appendleft(request)
             raise
+        finally:
+            self._in_callbacks.discard(ident)
 
     def _withdraw(self, seat: Seat) -> None:
         with self._lock:
