@@ -335,7 +335,7 @@ def test_without_a_proxy_it_says_where_it_looked() -> None:
     done = ended("call", "echo", "--frontend", NOBODY, "--timeout", "200ms")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("zproxy: TIMEOUT: ") and len(done.stderr.splitlines()) == 1
-    assert f"no proxy has answered at {NOBODY}" in done.stderr and "--timeout" in done.stderr
+    assert f"no proxy has answered at {NOBODY}" in done.stderr
 
 
 def test_a_name_in_use_is_told(served: ProxyProcess, control_path: Path) -> None:
