@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from support.waiting import wait_until
 from zproxy.processes import STOP_SECONDS, spawn
 
 SUPPORT = Path(__file__).parent
@@ -75,6 +76,13 @@ def halted(pid: int) -> Iterator[None]:
     """The process stands still: what its peers do meanwhile, it finds at once."""
     os.kill(pid, signal.SIGSTOP)
     try:
+        # The kernel stops a process thread by thread, after the signal: one that runs may still answer a message.
+        wait_until(lambda: all(map(_is_stopped, Path(f"/proc/{pid}/task").iterdir())), f"{pid} stands still")
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def _is_stopped(task: Path) -> bool:
+    """Whether a thread stands still, by its state: the field after its name, which may hold anything (proc(5))."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
