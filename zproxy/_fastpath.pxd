@@ -38,7 +38,7 @@ cdef struct Fastpath:           # owned by the engine; see fastpath_open
     Balance balance             # which plain worker is next
     Backlog backlog             # plain requests nobody could take yet
     Broker broker               # what becomes of managed messages
-    Payloads payloads           # of managed requests that wait
+    Payloads payloads           # of managed requests that wait, or may have to be delivered again
     Limits limits               # the broker's
     Notice welcome
     Notice accepted

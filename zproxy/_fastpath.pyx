@@ -8,10 +8,11 @@ from zproxy.broker.balance cimport (
     WORKER_NONE, balance_add, balance_close, balance_pick, balance_remove, balance_set_usable
 )
 from zproxy.broker.broker cimport (
-    CONTENT_ACCEPTED, CONTENT_WELCOME, PEER_NONE, REQUEST_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_KEEP, VERDICT_PASS,
+    CONTENT_ACCEPTED, CONTENT_WELCOME, PAYLOAD_NONE, PEER_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_KEEP, VERDICT_PASS,
     VERDICT_SAY, VERDICT_SEND, Content, Verdict, broker_abort, broker_address, broker_close, broker_drain,
     broker_due_ms, broker_join, broker_leave, broker_live, broker_malformed, broker_message, broker_open,
-    broker_set_usable, broker_step, broker_undelivered, broker_unkept, broker_waiting, broker_waiting_bytes
+    broker_set_usable, broker_step, broker_undelivered, broker_unkept, broker_unretained, broker_unsent,
+    broker_waiting, broker_waiting_bytes
 )
 from zproxy.broker.report cimport Report, report_make
 from zproxy.counters cimport (
@@ -29,7 +30,9 @@ from zproxy.names cimport NAME_NONE, names_find
 from zproxy.relay.backlog cimport (
     OWNER_NONE, backlog_clear, backlog_open, backlog_orphan, backlog_pack, backlog_pop, backlog_push, parcel_charge
 )
-from zproxy.relay.block cimport SMALL_BYTES, Message, Slice, message_join, message_release, message_skip
+from zproxy.relay.block cimport (
+    SMALL_BYTES, Message, Slice, message_join, message_release, message_share, message_skip
+)
 from zproxy.relay.connection cimport (
     LIST_CLOSING, LIST_LEAVING, READY, REASON_FENCED, REASON_NO_MEMORY, SIDE_BACKEND, SIDE_FRONTEND, Connection,
     connection_takes, list_has, list_remove
@@ -38,7 +41,9 @@ from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
 from zproxy.relay.hub cimport Hub, hub_doom, hub_random
 from zproxy.relay.intake cimport intake_refund, reply_budget
 from zproxy.relay.outbox cimport outbox_reclaim
-from zproxy.relay.payload cimport payload_drop, payload_keep, payload_take, payloads_close, payloads_inherit
+from zproxy.relay.payload cimport (
+    payload_absolve, payload_drop, payload_keep, payload_take, payloads_close, payloads_inherit
+)
 from zproxy.relay.zmtp cimport (
     FRAME_MORE, LONG_HEADER_BYTES, Frame, frame_read, frames_count, header_write, routing_frame_read
 )
@@ -365,6 +370,13 @@ cdef void managed_forward(
     managed_passed(path, target, deliver_chain(path.hub, target, head, head_bytes, hand.chain), count)
 
 
+cdef int message_keep(Fastpath* path, Message* message, uint32_t number, Connection* owner) noexcept nogil:
+    if payload_keep(&path.payloads, path.hub, number, owner, message) == 0:
+        return 0
+    message_release(&path.hub.pool, message)
+    return -1
+
+
 # Keeps the message in hand. 0, or -1: no memory.
 cdef int managed_keep(Fastpath* path, Hand* hand, uint32_t number, Connection* owner) noexcept nogil:
     cdef Message message
@@ -373,10 +385,18 @@ cdef int managed_keep(Fastpath* path, Hand* hand, uint32_t number, Connection* o
         message_join(&message, hand.chain)
     elif backlog_pack(&path.backlog, &path.hub.pool, hand.bytes, hand.count, hand.bytes, 0, &message) != 0:
         return -1
-    if payload_keep(&path.payloads, path.hub, number, owner, &message) == 0:
-        return 0
-    message_release(&path.hub.pool, &message)
-    return -1
+    return message_keep(path, &message, number, owner)
+
+
+# Keeps a copy of the message in hand, which goes on: of a large one its blocks are shared. Nobody's charge.
+cdef int managed_copy(Fastpath* path, const Hand* hand, uint32_t number) noexcept nogil:
+    cdef Message message
+    if hand.chain != NULL:
+        if message_share(&path.hub.pool, hand.chain, &message) != 0:
+            return -1
+    elif backlog_pack(&path.backlog, &path.hub.pool, hand.bytes, hand.count, hand.bytes, 0, &message) != 0:
+        return -1
+    return message_keep(path, &message, number, NULL)
 
 
 # Does what the broker said about the message in hand, which came from `source`.
@@ -385,9 +405,11 @@ cdef inline void verdict_execute(
 ) noexcept nogil:
     cdef Connection* target
     cdef Connection* elder
-    if verdict.kind == VERDICT_KEEP and managed_keep(path, hand, verdict.request, source) != 0:
-        broker_unkept(&path.broker, verdict.request, envelope, verdict)
+    if verdict.kind == VERDICT_KEEP and managed_keep(path, hand, verdict.payload, source) != 0:
+        broker_unkept(&path.broker, envelope, verdict)
     elif verdict.kind == VERDICT_PASS:
+        if verdict.payload != <uint32_t>PAYLOAD_NONE and managed_copy(path, hand, verdict.payload) != 0:
+            broker_unretained(&path.broker)
         target = path.hub.table[verdict.peer]
         if target.side == SIDE_FRONTEND and not node_takes(path, target):
             broker_undelivered(&path.broker, envelope, verdict)
@@ -395,7 +417,7 @@ cdef inline void verdict_execute(
             managed_forward(path, hand, envelope, target)
     if verdict.kind == VERDICT_SAY:
         managed_say(path, envelope, verdict)
-    if verdict.spent != <uint32_t>REQUEST_NONE:
+    if verdict.spent != <uint32_t>PAYLOAD_NONE:
         payload_drop(&path.payloads, path.hub, verdict.spent)
     if verdict.closing != <uint32_t>PEER_NONE:
         elder = path.hub.table[verdict.closing]
@@ -483,18 +505,29 @@ cdef void managed_pass_large(Fastpath* path, Connection* peer, Message* message,
     message_release(&path.hub.pool, message)
 
 
-# The payload of a request that somebody can take now.
-cdef void payload_send(Fastpath* path, EnvelopeView* envelope, const Verdict* verdict) noexcept nogil:
-    cdef Message message
+cdef inline void message_send(Fastpath* path, Message* message, EnvelopeView* envelope, uint32_t peer) noexcept nogil:
     cdef Hand hand
-    payload_take(&path.payloads, path.hub, verdict.request, &message)
     hand.bytes = message.head.block.bytes + message.head.offset
     hand.count = message.head.length
-    hand.chain = NULL if message.head == message.tail and message.bytes <= SMALL_BYTES else &message
+    hand.chain = NULL if message.head == message.tail and message.bytes <= SMALL_BYTES else message
     hand_read(&hand, envelope)  # it had no fault when it came
-    broker_address(&path.broker, verdict.request, path.hub.now_ms, envelope)
-    managed_forward(path, &hand, envelope, path.hub.table[verdict.peer])
-    message_release(&path.hub.pool, &message)
+    broker_address(&path.broker, path.hub.now_ms, envelope)
+    managed_forward(path, &hand, envelope, path.hub.table[peer])
+    message_release(&path.hub.pool, message)
+
+
+# A kept request that somebody can take now. Without memory its worker would wait for ever for what it was promised.
+cdef void payload_send(Fastpath* path, EnvelopeView* envelope, const Verdict* verdict) noexcept nogil:
+    cdef Message message
+    cdef const Message* kept
+    if verdict.spent == verdict.payload:
+        payload_take(&path.payloads, path.hub, verdict.payload, &message)
+    else:
+        kept = payload_absolve(&path.payloads, path.hub, verdict.payload)
+        if message_share(&path.hub.pool, kept, &message) != 0:
+            hub_doom(path.hub, path.hub.table[verdict.peer], REASON_NO_MEMORY, 0)
+            return
+    message_send(path, &message, envelope, verdict.peer)
 
 
 cdef void broker_steps(Fastpath* path) noexcept nogil:
@@ -521,13 +554,30 @@ cdef uint64_t outbox_forfeit(Fastpath* path, Connection* connection) noexcept no
     return lost
 
 
+# A message that no byte was written of may be for the broker to keep.
+cdef void unsent_return(Fastpath* path, Connection* peer, Message* message) noexcept nogil:
+    cdef EnvelopeView envelope
+    cdef Verdict verdict
+    cdef Hand hand
+    hand.bytes = message.head.block.bytes + message.head.offset
+    hand.count = message.head.length
+    hand.chain = message
+    if hand_read(&hand, &envelope) != FAULT_NONE:
+        return
+    broker_unsent(&path.broker, peer.slot, &envelope, &verdict)
+    if verdict.kind == VERDICT_KEEP and message_keep(path, message, verdict.payload, NULL) != 0:
+        broker_unretained(&path.broker)
+
+
 # Only a message that was partly written makes the stream unreadable.
 cdef uint64_t managed_recover(Fastpath* path, Connection* peer) noexcept nogil:
     cdef Message message
     cdef uint64_t torn = 0
-    broker_leave(&path.broker, peer.slot)
     while outbox_reclaim(&peer.outbox, &path.hub.pool, &message, &torn):
+        if peer.side == SIDE_BACKEND:
+            unsent_return(path, peer, &message)
         message_release(&path.hub.pool, &message)
+    broker_leave(&path.broker, peer.slot, path.hub.now_ms)
     return torn
 
 

@@ -32,6 +32,7 @@ class Relay:
         spin_us: int = ...,
         spin_auto: bool = ...,
         no_worker_wait_ms: int = ...,
+        retain_bytes: int = ...,
         welcome: bytes = ...,
         accepted: bytes = ...,
     ) -> None: ...

@@ -132,6 +132,7 @@ def _flag(given: Any) -> bool:
     return given
 
 
+EIGHTH = -1  # of the memory, which another option says
 ENDPOINTS = Kind("ENDPOINT", _endpoints, is_list=True)
 FLAG = Kind("", _flag, is_flag=True)
 UNITS = ("_bytes", "_ms")
@@ -175,6 +176,12 @@ class Settings:
     connection_memory_bytes: int = _option(
         _size(4 * KIB), "64MiB", "Limits", "Memory for the messages of one connection; one message more may pass."
     )
+    retain_bytes: int = _option(
+        _size(0, {"eighth": lambda: EIGHTH}),
+        "eighth",
+        "Limits",
+        "Requests that workers have, kept for another delivery; half of it for one node. eighth: of --memory.",
+    )
     stall_ms: int = _option(
         _milliseconds(0.1, DAY_S),
         "30s",
@@ -202,6 +209,11 @@ class Settings:
         "Times",
         "Poll this long before blocking; auto: 100us, only while single messages follow that closely.",
     )
+
+    @property
+    def retention_bytes(self) -> int:
+        """`retain_bytes`, its share of the memory worked out."""
+        return self.memory_bytes // 8 if self.retain_bytes == EIGHTH else self.retain_bytes
 
     @classmethod
     def of(cls, **given: Any) -> Settings:

@@ -53,6 +53,7 @@ class Proxy:
         max_message: Size | None = None,
         memory: Size | None = None,
         connection_memory: Size | None = None,
+        retain: Size | None = None,
         stall: Time | None = None,
         heartbeat: Time | None = None,
         no_worker_wait: Time | None = None,
@@ -68,6 +69,7 @@ class Proxy:
             max_message=max_message,
             memory=memory,
             connection_memory=connection_memory,
+            retain=retain,
             stall=stall,
             heartbeat=heartbeat,
             no_worker_wait=no_worker_wait,
@@ -188,6 +190,7 @@ def _relay_of(settings: Settings) -> Relay:
         spin_us=settings.spin.limit_us,
         spin_auto=settings.spin.is_auto,
         no_worker_wait_ms=settings.no_worker_wait_ms,
+        retain_bytes=settings.retention_bytes,
         welcome=msgspec.msgpack.encode(_welcome(settings)),
         accepted=msgspec.msgpack.encode({}),
     )

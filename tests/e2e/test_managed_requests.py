@@ -8,7 +8,7 @@ import pytest
 import zmq
 from support.managed import ManagedPeer
 from support.peers import Peers
-from support.proxies import HostedProxy
+from support.proxies import HostedProxy, assert_books_balance
 from support.zmtp_peer import ZmtpPeer, command, greeting, ready
 
 from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, offers_pack, tlvs_pack, tlvs_parse
@@ -124,10 +124,83 @@ def test_two_workers_share_by_what_each_has(hosted: Host, managed: Managed) -> N
             worker.read(Kind.REQUEST)
 
 
-def test_a_dead_workers_requests_end_in_worker_lost(hosted: Host, managed: Managed) -> None:
+def test_a_dead_workers_requests_go_to_another(hosted: Host, managed: Managed) -> None:
     proxy = hosted()
     node, worker = pair(proxy, managed)
+    sequence = node.request("square", CONTENT, bytes(300_000))
+    worker.read(Kind.REQUEST)
+    worker.close()
+    other = managed(proxy.backend, "m2")
+    other.ready("square")
+    again, frames = other.read(Kind.REQUEST)
+    assert (again.sequence, again.attempt, frames) == (sequence, 2, [CONTENT, bytes(300_000)])
+    other.answer(again, CONTENT)
+    reply, _ = node.read(Kind.REPLY)
+    assert (reply.sequence, reply.attempt, reply.name) == (sequence, 2, "m2")
+    assert_books_balance(proxy.stats())
+
+
+def test_a_node_sends_again_what_the_proxy_had_no_room_to_keep(hosted: Host, managed: Managed) -> None:
+    proxy = hosted(retain="0B")
+    node, worker = pair(proxy, managed)
+    sequence = node.request("square", CONTENT, b"tensor")
+    worker.read(Kind.REQUEST)
+    worker.close()
+    asked, _ = node.read(Kind.ERROR)
+    assert (asked.code, asked.sequence, asked.attempt) == (Code.RESEND, sequence, 1)
+    other = managed(proxy.backend, "m2")
+    other.ready("square")
+    node.request("square", CONTENT, b"tensor", sequence=sequence, flags=Flag.RESENT)
+    again, frames = other.read(Kind.REQUEST)
+    assert (again.sequence, again.attempt, frames) == (sequence, 2, [CONTENT, b"tensor"])
+    other.answer(again, CONTENT)
+    assert node.read(Kind.REPLY)[0].sequence == sequence
+    assert_books_balance(proxy.stats())
+
+
+def test_a_worker_that_gives_no_sign_loses_the_lease_and_its_late_reply(hosted: Host, managed: Managed) -> None:
+    proxy = hosted()
+    node = managed(proxy.frontend, "node1")
+    node.hello()
+    frozen = managed(proxy.backend, "m1")
+    frozen.ready("square", lease_ms=50)
     sequence = node.request("square", CONTENT)
+    late, _ = frozen.read(Kind.REQUEST)
+    other = managed(proxy.backend, "m2")
+    other.ready("square", lease_ms=60_000)
+    assert frozen.read(Kind.CANCEL)[0].lease == late.lease
+    again, _ = other.read(Kind.REQUEST)
+    assert (again.sequence, again.attempt) == (sequence, 2)
+    frozen.answer(late, b"\x92\x01\x90")
+    proxy.wait_for("managed_late")
+    other.answer(again, b"\x92\x02\x90")
+    assert node.read(Kind.REPLY)[1] == [b"\x92\x02\x90"]
+    assert node.hears_nothing()
+    assert_books_balance(proxy.stats())
+
+
+def test_what_a_worker_gives_back_goes_to_another(hosted: Host, managed: Managed) -> None:
+    proxy = hosted()
+    node, worker = pair(proxy, managed)
+    other = managed(proxy.backend, "m2")
+    other.ready("square")
+    for _ in range(2):
+        node.request("square", CONTENT)
+    first, _ = worker.read(Kind.REQUEST)
+    second, _ = other.read(Kind.REQUEST)
+    other.answer(second, CONTENT)
+    node.read(Kind.REPLY)
+    worker.answer(first, kind=Kind.ERROR, code=Code.BUSY)
+    again, _ = other.read(Kind.REQUEST)
+    assert (again.sequence, again.attempt) == (first.sequence, 1)
+    other.answer(again, CONTENT)
+    assert node.read(Kind.REPLY)[0].attempt == 1
+
+
+def test_what_may_not_run_twice_ends_with_its_worker(hosted: Host, managed: Managed) -> None:
+    proxy = hosted()
+    node, worker = pair(proxy, managed)
+    sequence = node.request("square", CONTENT, flags=Flag.NOT_IDEMPOTENT)
     worker.read(Kind.REQUEST)
     worker.close()
     error, _ = node.read(Kind.ERROR)

@@ -20,7 +20,7 @@ class Told:
     verdict: str
     peer: int | None
     frame: bytes | None
-    request: int | None
+    payload: int | None
     content: str
     spent: int | None
     closing: int | None
@@ -70,7 +70,7 @@ class Peer:
         return Told(*self.desk.probe.message(self.slot, frame, self.desk.now_ms, content, message_bytes))
 
     def leave(self) -> None:
-        self.desk.probe.leave(self.slot)
+        self.desk.probe.leave(self.slot, self.desk.now_ms)
 
     def goodbye(self) -> Told:
         return self.say(Kind.GOODBYE)
@@ -123,11 +123,15 @@ class Desk:
     """A broker and the time."""
 
     no_worker_wait_ms: int = 0
+    retain_bytes: int = 1 << 30
+    retain_node_bytes: int = 1 << 30
     now_ms: int = 1_000_000
     probe: BrokerProbe = field(init=False)
 
     def __post_init__(self) -> None:
-        self.probe = BrokerProbe(self.no_worker_wait_ms)
+        self.probe = BrokerProbe(
+            self.no_worker_wait_ms, retain_bytes=self.retain_bytes, retain_node_bytes=self.retain_node_bytes
+        )
 
     def connect_node(self, slot: int) -> Node:
         return Node(self, slot, Told(*self.probe.join(slot, False)).envelope.conversation)

@@ -8,6 +8,7 @@ is left.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -22,9 +23,11 @@ names = st.sampled_from(["a", "b", "c"])
 incarnations = st.integers(1, 3)
 sequences = st.integers(1, 8)
 services = st.sampled_from(["red", "green", "blue"])
-offers = st.lists(st.sampled_from(["red", "green", "*"]), max_size=3)
+offers = st.lists(st.sampled_from(["red", ("green", 0, 0), ("green", 400, 0), "*"]), max_size=3)
 request_flags = st.lists(
-    st.sampled_from([Flag.RESENT, Flag.WANTS_PROGRESS, Flag.WANTS_ACCEPTED, Flag.NOT_IDEMPOTENT]),
+    st.sampled_from(
+        [Flag.RESENT, Flag.WANTS_PROGRESS, Flag.WANTS_ACCEPTED, Flag.NOT_IDEMPOTENT, Flag.RETRY_ERRORS]
+    ),
     max_size=2,
     unique=True,
 )
@@ -52,11 +55,13 @@ class Life(RuleBasedStateMachine):
         self.seats: dict[int, Seat] = {}
         self.open: dict[Key, Kind] = {}  # accepted, of nodes that are there, no outcome told
         self.leased: dict[Key, int] = {}  # of the open ones, those a worker has: the lease
+        self.guarded: set[Key] = set()  # of the open ones, those that may not run twice
+        self.awaited: set[Key] = set()  # of the open ones, those their nodes were asked for
         self.unusable: set[int] = set()
         self.is_draining = False
 
     @initialize(no_worker_wait_ms=st.sampled_from([0, 0, 700]), services=offers, credit=st.integers(1, 3))
-    def begin(self, no_worker_wait_ms: int, services: list[str], credit: int) -> None:
+    def begin(self, no_worker_wait_ms: int, services: list[Any], credit: int) -> None:
         self.desk = Desk(no_worker_wait_ms)
         self.connect_node(1, "a", 1, False)
         self.connect_node(2, "b", 2, False)
@@ -76,6 +81,8 @@ class Life(RuleBasedStateMachine):
     def close(self, key: Key) -> None:
         self.open.pop(key, None)
         self.leased.pop(key, None)
+        self.guarded.discard(key)
+        self.awaited.discard(key)
 
     def close_post(self, delivery: Told) -> None:
         """Nothing is told of a post that a worker had, unless its ACCEPTED is still to come."""
@@ -105,8 +112,10 @@ class Life(RuleBasedStateMachine):
             assert lease and lease not in seat.held
             assert seat.is_known and not seat.is_leaving and told.peer not in self.unusable
             seat.held[lease] = told, True
-            if self.key_of(told) in self.open:
-                self.leased[self.key_of(told)] = lease
+            key = self.key_of(told)
+            if key in self.open:
+                assert key not in self.leased or key not in self.guarded or told.envelope.attempt == 1, "it ran twice"
+                self.leased[key] = lease
             assert len(seat.held) <= seat.credit, "more than the credit"
             assert 1 <= told.envelope.remaining_ms <= LONGEST_MS
         elif told.kind == "CANCEL":
@@ -124,6 +133,9 @@ class Life(RuleBasedStateMachine):
             return  # of what was not accepted, unless its rule says otherwise
         key = self.key(node, told.envelope.sequence)
         assert key in self.open, f"a second outcome, or one of nothing: {told}"
+        if told.code == "RESEND":
+            self.awaited.add(key)
+            return
         self.close(key)
 
     def step(self) -> bool:
@@ -152,7 +164,7 @@ class Life(RuleBasedStateMachine):
             self.say_hello(self.seats[slot], name, incarnation)
 
     @rule(slot=st.sampled_from([*WORKER_SLOTS]), name=names, incarnation=incarnations, services=offers)
-    def connect_worker(self, slot: int, name: str, incarnation: int, services: list[str]) -> None:
+    def connect_worker(self, slot: int, name: str, incarnation: int, services: list[Any]) -> None:
         if slot in self.seats:
             return
         self.seats[slot] = Seat(self.desk.connect_worker(slot))
@@ -208,7 +220,7 @@ class Life(RuleBasedStateMachine):
         is_same=often,
     )
     def ready(
-        self, slot: int, name: str, incarnation: int, services: list[str], credit: int, is_same: bool
+        self, slot: int, name: str, incarnation: int, services: list[Any], credit: int, is_same: bool
     ) -> None:
         seat = self.some(slot, Worker)
         if seat is None:
@@ -217,7 +229,7 @@ class Life(RuleBasedStateMachine):
             name, incarnation = seat.peer.name, seat.peer.incarnation
         self.say_ready(seat, name, incarnation, services, credit)
 
-    def say_ready(self, seat: Seat, name: str, incarnation: int, services: list[str], credit: int) -> None:
+    def say_ready(self, seat: Seat, name: str, incarnation: int, services: list[Any], credit: int) -> None:
         assert isinstance(seat.peer, Worker)
         was = seat.peer.name, seat.peer.incarnation
         told = seat.peer.ready(services, credit, name, incarnation)
@@ -240,13 +252,22 @@ class Life(RuleBasedStateMachine):
         for delivery in held:
             self.close_post(delivery)
 
-    @rule(slot=st.integers(0, 7), luck=st.integers(0, 3))
-    def leave(self, slot: int, luck: int) -> None:
+    @rule(has_memory=st.booleans())
+    def memory_changes(self, has_memory: bool) -> None:
+        self.desk.probe.set_memory(has_memory)
+
+    @rule(slot=st.integers(0, 7), luck=st.integers(0, 3), unsent=st.integers(0, 7))
+    def leave(self, slot: int, luck: int, unsent: int) -> None:
         if not self.seats or luck:
             return
         slot = sorted(self.seats)[slot % len(self.seats)]
         seat = self.seats.pop(slot)
         self.unusable.discard(slot)
+        for number, (delivery, is_live) in enumerate(seat.held.values()):
+            if unsent >> number & 1:
+                self.desk.probe.unsent(slot, delivery.frame or b"")
+                if is_live and delivery.kind == "POST":
+                    seat.held[delivery.envelope.lease] = delivery, False  # it goes on
         seat.peer.leave()
         if isinstance(seat.peer, Node) and not seat.is_replaced:
             self.forget(seat.peer, posts=True)
@@ -303,8 +324,8 @@ class Life(RuleBasedStateMachine):
         assert isinstance(node, Node)
         kind = Kind.POST if is_post else Kind.REQUEST
         key = self.key(node, sequence)
-        if self.open.get(key) == Kind.POST:
-            self.steps()  # it may have expired, without a word
+        if key in self.open:
+            self.steps()  # it may have expired, without a word, or its node is about to be asked for it
         told = node.request(
             sequence, service, kind, flags=sum(flags), remaining_ms=remaining_ms, priority=priority,
             incarnation=node.incarnation or 1, conversation=node.conversation ^ is_stale,
@@ -314,6 +335,9 @@ class Life(RuleBasedStateMachine):
             return
         if is_stale or not seat.is_known or seat.is_leaving:
             assert told.code == "NEED_HELLO"
+        elif key in self.awaited:
+            assert told.verdict in ("PASS", "KEEP")
+            self.awaited.discard(key)
         elif key in self.open:
             assert told.verdict == "DROP"
         elif Flag.RESENT in flags and Flag.NOT_IDEMPOTENT in flags:
@@ -324,8 +348,10 @@ class Life(RuleBasedStateMachine):
             assert told.verdict in ("PASS", "KEEP")
             assert Flag.RESENT not in flags or Flag.NOT_IDEMPOTENT not in flags
             self.open[key] = kind
+            if Flag.NOT_IDEMPOTENT in flags:
+                self.guarded.add(key)
             if told.verdict == "KEEP" and not is_kept:
-                told = Told(*self.desk.probe.unkept(told.request or 0))
+                told = Told(*self.desk.probe.unkept(told.payload or 0))
                 assert told.code == "BUSY"
         self.see(told)
 
@@ -352,8 +378,8 @@ class Life(RuleBasedStateMachine):
     # ---- what workers answer ----
 
     @rule(
-        slot=st.integers(0, 3), number=st.integers(0, 7), how=st.sampled_from(["REPLY", "REPLY", "ERROR", "PROGRESS"]),
-        is_taken=often, is_stale=seldom,
+        slot=st.integers(0, 3), number=st.integers(0, 7), is_taken=often, is_stale=seldom,
+        how=st.sampled_from(["REPLY", "REPLY", "ERROR", "BUSY", "PROGRESS"]),
     )
     def answer(self, slot: int, number: int, how: str, is_taken: bool, is_stale: bool) -> None:
         seat = self.some(slot, Worker, busy=True)
@@ -365,8 +391,8 @@ class Life(RuleBasedStateMachine):
         if is_stale:
             assert seat.peer.answer(delivery, lease=lease ^ 1 << 40).verdict == "DROP"
             return
-        kind = Kind[how]
-        told = seat.peer.answer(delivery, kind, code=Code.HANDLER_ERROR if how == "ERROR" else 0)
+        code = {"ERROR": Code.HANDLER_ERROR, "BUSY": Code.BUSY}.get(how, 0)
+        told = seat.peer.answer(delivery, Kind.ERROR if code else Kind[how], code=code)
         if how != "PROGRESS":
             del seat.held[lease]
         if told.verdict == "PASS":
@@ -429,9 +455,9 @@ class Life(RuleBasedStateMachine):
         self.desk.counts()
 
     @invariant()
-    def what_is_kept_waits_or_is_about_to_be_given_up(self) -> None:
-        kept, waiting = len(self.desk.probe.payloads), self.desk.probe.waiting
-        assert waiting <= kept <= waiting + self.desk.probe.used()["errands"]
+    def what_is_kept_is_known_to_be_kept(self) -> None:
+        kept, waiting, used = len(self.desk.probe.payloads), self.desk.probe.waiting, self.desk.probe.used()
+        assert waiting <= kept == used["payloads"] <= used["requests"]
 
     def teardown(self) -> None:
         """Time is over for all that is open, workers answer what they hold, and everybody leaves."""

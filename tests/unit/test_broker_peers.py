@@ -133,9 +133,9 @@ def test_a_worker_come_back_begins_without_leases() -> None:
     node, elder = desk.node(1), desk.worker(101, name="m", incarnation=5)
     given = node.request(1)
     newer = desk.connect_worker(102)
-    told = newer.ready(["echo"], 1, "m", 5)
+    told = newer.ready(["echo"], 2, "m", 5)
     assert (told.kind, told.peer, told.closing) == ("ACCEPTED", 102, 101)
-    assert desk.said() == ["SAY 1 ERROR WORKER_LOST"]
+    assert desk.said() == ["SEND 102 REQUEST"]
     assert elder.answer(given).verdict == "DROP"
     assert newer.answer(given).verdict == "DROP"
     elder.leave()
@@ -355,7 +355,7 @@ def test_the_end_of_a_node_cancels_its_requests_and_leaves_its_posts() -> None:
 def test_the_end_of_a_worker_loses_what_it_had() -> None:
     desk = Desk()
     node, worker = desk.node(1), desk.worker(101, name="m", credit=2)
-    node.request(1)
+    node.request(1, flags=Flag.NOT_IDEMPOTENT)
     node.request(2)
     node.cancel(2)
     worker.leave()
@@ -371,8 +371,8 @@ def test_a_lost_worker_is_named_although_its_slot_is_taken_again() -> None:
     desk = Desk()
     node = desk.node(1)
     desk.worker(101, name="first")
-    node.request(1)
-    desk.probe.leave(101)
+    node.request(1, flags=Flag.NOT_IDEMPOTENT)
+    desk.probe.leave(101, desk.now_ms)
     desk.worker(101, name="second")
     [lost] = desk.steps()
     assert '"first"' in lost.sentence
@@ -383,7 +383,7 @@ def test_due_is_at_once_while_something_is_to_be_said() -> None:
     desk = Desk()
     assert desk.probe.due_ms() is None
     node, worker = desk.node(1), desk.worker(101)
-    node.request(1)
+    node.request(1, flags=Flag.NOT_IDEMPOTENT)
     assert (desk.probe.due_ms() or 0) > 0
     worker.leave()
     assert desk.probe.due_ms() == 0

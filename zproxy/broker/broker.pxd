@@ -7,7 +7,7 @@ the caller, who keeps one for each request the broker tells him to keep.
     broker_message(peer, envelope …) ─► one verdict about the message in hand; the envelope is rewritten for its way
     broker_leave(peer)                  its end; what follows from it comes out of broker_step
     broker_step ─► the next thing to do of itself, until there is none: errors of lost and expired requests, CANCELs,
-                   kept requests that somebody can take now
+                   kept requests that somebody can take now, those of lost workers first of all
 
 Rule 1. Whatever is accepted ends in exactly one of: delivered, failed, expired, cancelled, undelivered.
 Rule 2. A message is addressed to a live peer in its present conversation, or to nobody.
@@ -21,7 +21,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from zproxy.broker.state cimport Broker
 from zproxy.broker.verdict cimport (
-    CONTENT_ACCEPTED, CONTENT_NONE, CONTENT_WELCOME, PEER_NONE, REQUEST_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_DROP,
+    CONTENT_ACCEPTED, CONTENT_NONE, CONTENT_WELCOME, PAYLOAD_NONE, PEER_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_DROP,
     VERDICT_KEEP, VERDICT_PASS, VERDICT_SAY, VERDICT_SEND, Content, Limits, Role, Verdict, VerdictKind
 )
 from zproxy.counters cimport Counters
@@ -52,23 +52,27 @@ cdef void broker_malformed(
 # small enough to be queued anyhow: RESEND, or OUTCOME_UNKNOWN where it may not run twice.
 cdef void broker_undelivered(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
-# There was no memory to keep a request: it ends in BUSY.
-cdef void broker_unkept(Broker* broker, uint32_t request, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
+# There was no memory for what the last verdict said to KEEP: the request ends in BUSY. / For the copy of what it said
+# to PASS, or for what broker_unsent said to KEEP: its node is asked for it should it be needed.
+cdef void broker_unkept(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
+cdef void broker_unretained(Broker* broker) noexcept nogil
+
+# A message of which no byte went to a worker that is gone: right before broker_leave, `envelope` as it was written.
+# KEEP: it has to be kept for another worker.
+cdef void broker_unsent(Broker* broker, uint32_t peer, const EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
 # It is gone. Its slot may be joined again at once.
-cdef void broker_leave(Broker* broker, uint32_t peer) noexcept nogil
+cdef void broker_leave(Broker* broker, uint32_t peer, int64_t now_ms) noexcept nogil
 
 # A worker's outbox is full / has room again, or it is suspected / lives.
 cdef void broker_set_usable(Broker* broker, uint32_t peer, bint is_usable) noexcept nogil
 
-# The next thing to do of itself: SAY, SEND, DROP with a `spent` request. False: nothing until another event or
+# The next thing to do of itself: SAY, SEND, DROP with a `spent` payload. False: nothing until another event or
 # broker_due_ms.
 cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
 # SEND: `envelope` is the payload's own, read again; it becomes the worker's. Right after broker_step, and once.
-cdef void broker_address(
-    Broker* broker, uint32_t request, int64_t now_ms, EnvelopeView* envelope
-) noexcept nogil
+cdef void broker_address(Broker* broker, int64_t now_ms, EnvelopeView* envelope) noexcept nogil
 
 # When broker_step has something to do although nothing happens; INT64_MAX: never; 0: at once.
 cdef int64_t broker_due_ms(const Broker* broker) noexcept nogil
@@ -85,8 +89,8 @@ cdef uint64_t broker_live(const Broker* broker) noexcept nogil
 cdef uint64_t broker_waiting(const Broker* broker) noexcept nogil
 cdef uint64_t broker_waiting_bytes(const Broker* broker) noexcept nogil
 
-# Slots of requests are below this: the size of the caller's table of payloads.
-cdef uint32_t broker_capacity(const Broker* broker) noexcept nogil
+# Bytes of requests that workers have, kept for another delivery.
+cdef uint64_t broker_retained_bytes(const Broker* broker) noexcept nogil
 
 
 # ---- what it knows, for `zproxy status` ----

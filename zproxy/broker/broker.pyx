@@ -14,7 +14,10 @@ from zproxy.broker.demand cimport (
 )
 from zproxy.broker.dispatch cimport dispatch_address, dispatch_next, worker_changed
 from zproxy.broker.index cimport index_close, index_open
-from zproxy.broker.ledger cimport errand_drop, ledger_free, ledger_settle
+from zproxy.broker.keeping cimport keeping_close, keeping_open
+from zproxy.broker.ledger cimport (
+    errand_drop, ledger_free, ledger_keep, ledger_retain, ledger_settle, ledger_unkeep
+)
 from zproxy.broker.outcome cimport outcome_progress, outcome_take, outcome_undelivered
 from zproxy.broker.peer cimport (
     ROW_GOODBYE, Peer, peer_at, peer_judge, peer_release, peer_seat, peer_unseat, peers_close, peers_open, row_leave
@@ -23,18 +26,19 @@ from zproxy.broker.presence cimport (
     presence_credit, presence_dismiss, presence_end, presence_goodbye, presence_hello, presence_ready
 )
 from zproxy.broker.request cimport (
-    REQUEST_ABANDONED, REQUEST_ENDING, REQUEST_FREE, REQUEST_LEASED, REQUEST_WAITING, Request, lease_of, requests_close,
-    requests_open
+    REQUEST_ABANDONED, REQUEST_AWAITED, REQUEST_ENDING, REQUEST_FREE, REQUEST_LEASED, REQUEST_WAITING, Request,
+    lease_find, lease_of, requests_close, requests_open
 )
-from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_words
+from zproxy.broker.retry cimport retry_is_due, retry_is_possible, retry_next
+from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_number, sentence_words
 from zproxy.broker.service cimport Service, services_close, services_open
-from zproxy.broker.speech cimport say, say_malformed, say_outcome
-from zproxy.broker.verdict cimport verdict_clear
+from zproxy.broker.speech cimport say, say_error, say_malformed, say_outcome
+from zproxy.broker.verdict cimport REQUEST_NONE, verdict_clear
 from zproxy.broker.waiting cimport waiting_close, waiting_oldest_ms, waiting_open
 from zproxy.counters cimport MANAGED_LATE, counter_add
 from zproxy.envelope cimport (
-    ACCEPTED, CANCEL, CHUNK, CREDIT, ERROR, GOODBYE, HAS_PROGRESS, HAS_STEP, HELLO, POST, PROGRESS, READY, REPLY,
-    REQUEST, WELCOME, WINDOW, EnvelopeView, Head, Kind
+    ACCEPTED, CANCEL, CHUNK, CREDIT, ERROR, GOODBYE, HAS_PROGRESS, HAS_STEP, HELLO, POISON, POST, PROGRESS, READY,
+    REPLY, REQUEST, RESEND, WELCOME, WINDOW, WORKER_LOST, EnvelopeView, Head, Kind
 )
 
 
@@ -42,7 +46,9 @@ cdef int broker_open(Broker* broker, const Limits* limits, Counters* counters, u
     broker.limits = limits[0]
     broker.counters = counters
     broker.errands.first = broker.errands.last = REQUEST_NONE
+    broker.rationed.first = broker.rationed.last = REQUEST_NONE
     requests_open(&broker.requests)
+    keeping_open(&broker.keeping)
     deadlines_open(&broker.deadlines)
     if peers_open(&broker.peers, seed) != 0 or services_open(&broker.services, seed) != 0:
         return -1
@@ -64,6 +70,7 @@ cdef void broker_close(Broker* broker) noexcept nogil:
     requests_close(&broker.requests)
     deadlines_close(&broker.deadlines)
     waiting_close(&broker.waiting)
+    keeping_close(&broker.keeping)
     index_close(&broker.open)
 
 
@@ -79,8 +86,29 @@ cdef void broker_join(
         say(newcomer, WELCOME, CONTENT_WELCOME, envelope, verdict)
 
 
-cdef void broker_leave(Broker* broker, uint32_t peer) noexcept nogil:
+cdef void broker_unsent(Broker* broker, uint32_t peer, const EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    cdef const Head* head = &envelope.head
+    cdef uint32_t slot = lease_find(
+        &broker.requests, broker.peers.seats[peer], head.lease, head.incarnation, head.sequence
+    )
+    cdef Request* request
+    verdict_clear(verdict)
+    if slot == <uint32_t>REQUEST_NONE or broker.requests.table[slot].state != <int>REQUEST_LEASED:
+        return
+    request = &broker.requests.table[slot]
+    request.is_unsent = True
+    request.attempt -= 1
+    if request.payload != <uint32_t>PAYLOAD_NONE:
+        return
+    ledger_keep(broker, slot)
+    broker.in_hand = slot
+    verdict.kind = VERDICT_KEEP
+    verdict.payload = request.payload
+
+
+cdef void broker_leave(Broker* broker, uint32_t peer, int64_t now_ms) noexcept nogil:
     cdef Peer* leaver = peer_at(&broker.peers, peer)
+    broker.now_ms = now_ms
     if leaver == NULL:
         return
     presence_end(broker, leaver)
@@ -186,6 +214,7 @@ cdef void broker_message(
 ) noexcept nogil:
     cdef Peer* speaker = broker.peers.seats[peer]
     cdef const char* fault_words = fault_of(speaker, &envelope.head)
+    broker.now_ms = now_ms
     verdict_clear(verdict)
     if speaker.is_replaced:
         counter_add(broker.counters, MANAGED_LATE, 1)
@@ -220,23 +249,40 @@ cdef void broker_undelivered(Broker* broker, EnvelopeView* envelope, Verdict* ve
     outcome_undelivered(broker, envelope, verdict)
 
 
-cdef void broker_unkept(Broker* broker, uint32_t request, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+cdef void broker_unkept(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     verdict_clear(verdict)
-    demand_unkept(broker, request, envelope, verdict)
+    demand_unkept(broker, envelope, verdict)
+
+
+cdef void broker_unretained(Broker* broker) noexcept nogil:
+    ledger_unkeep(broker, broker.in_hand)
 
 
 # ---- without an event ----
 
 
-cdef void say_worker_lost(
-    Broker* broker, const Request* request, EnvelopeView* envelope, Verdict* verdict
-) noexcept nogil:
+# It will not be delivered again: how often it was, who had it last, and what can be done.
+cdef void say_ending(Broker* broker, const Request* request, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     sentence_begin(&broker.sentence, b"worker ")
     sentence_name(&broker.sentence, request.worker.name, request.worker.name_bytes)
-    sentence_words(&broker.sentence, b" is gone, which had it for service ")
+    sentence_words(&broker.sentence, b" is gone" if request.deaths else b" gave no sign for too long")
+    sentence_words(&broker.sentence, b", which had it for service ")
     sentence_name(&broker.sentence, request.service.name, request.service.name_bytes)
-    sentence_words(&broker.sentence, b": send it as a new request, if it may run twice")
+    if request.code == <int>WORKER_LOST:
+        sentence_words(&broker.sentence, b": send it as a new request, if it may run twice")
+    else:
+        sentence_words(&broker.sentence, b"; delivered ")
+        sentence_number(&broker.sentence, request.attempt)
+        sentence_words(&broker.sentence, b" times: see the workers' logs")
+        sentence_words(&broker.sentence, b" before you send it again" if request.code == <int>POISON else b"")
     say_outcome(broker, request, request.code, envelope, verdict)
+
+
+# No outcome: its node is asked for what was not kept.
+cdef void say_resend(Broker* broker, const Request* request, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    sentence_begin(&broker.sentence, b"its worker is gone, and zproxy had no room to keep it: send it again")
+    say_error(broker, request.node, RESEND, request.node.incarnation, request.sequence, envelope, verdict)
+    envelope.head.attempt = request.attempt
 
 
 # To the peer, about the request, and with nothing else to say.
@@ -257,17 +303,21 @@ cdef void errand_do(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdi
     errand_drop(broker, slot)
     if request.state == <int>REQUEST_ABANDONED:
         say_about(broker, slot, request.worker, CANCEL, envelope, verdict)
+        verdict.spent = ledger_unkeep(broker, slot)
+    elif request.state == <int>REQUEST_AWAITED:
+        say_resend(broker, request, envelope, verdict)
     elif request.state == <int>REQUEST_LEASED:
         say_about(broker, slot, request.node, ACCEPTED, envelope, verdict)
     elif request.state == <int>REQUEST_ENDING:
         if request.code == 0:
             say_about(broker, slot, request.node, ACCEPTED, envelope, verdict)
         else:
-            say_worker_lost(broker, request, envelope, verdict)
+            say_ending(broker, request, envelope, verdict)
+        verdict.spent = ledger_unkeep(broker, slot)
         ledger_settle(broker, slot, request.outcome)
         ledger_free(broker, slot)
     else:
-        verdict.spent = slot
+        verdict.spent = ledger_unkeep(broker, slot)
         ledger_free(broker, slot)
 
 
@@ -301,30 +351,38 @@ cdef bint expire_next(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Ve
 
 
 cdef inline bint are_workers_to_be_told(const Broker* broker) noexcept nogil:
-    return broker.is_draining and not broker.workers_told and broker.waiting.count == 0
+    return broker.is_draining and not broker.workers_told and broker.waiting.count + broker.between == 0
 
 
 cdef bint send_next(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef uint32_t slot = dispatch_next(broker)
+    cdef const Request* request
     if slot == <uint32_t>REQUEST_NONE:
         return False
-    if broker.requests.table[slot].state == <int>REQUEST_WAITING:
+    request = &broker.requests.table[slot]
+    if request.state == <int>REQUEST_WAITING:
         demand_doubt(broker, slot, envelope, verdict)
         return True
+    broker.in_hand = slot
     verdict.kind = VERDICT_SEND
-    verdict.request = slot
-    verdict.peer = broker.requests.table[slot].worker.slot
+    verdict.payload = request.payload
+    verdict.peer = request.worker.slot
+    if not retry_is_possible(request) or not ledger_retain(broker, slot):
+        verdict.spent = ledger_unkeep(broker, slot)
     return True
 
 
 # Errands first: what is to be said about a request is said before its time is over.
 cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    broker.now_ms = now_ms
     verdict_clear(verdict)
     if broker.errands.first != <uint32_t>REQUEST_NONE:
         errand_do(broker, broker.errands.first, envelope, verdict)
         return True
     if broker.is_aborting and abort_next(broker, envelope, verdict):
         return True
+    while retry_is_due(broker):
+        retry_next(broker)
     if expire_next(broker, now_ms, envelope, verdict) or send_next(broker, envelope, verdict):
         return True
     if broker.errands.first != <uint32_t>REQUEST_NONE:      # of what has ended without a word to its node
@@ -339,16 +397,14 @@ cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Ve
     return True
 
 
-cdef void broker_address(
-    Broker* broker, uint32_t request, int64_t now_ms, EnvelopeView* envelope
-) noexcept nogil:
-    dispatch_address(broker, request, now_ms, envelope)
+cdef void broker_address(Broker* broker, int64_t now_ms, EnvelopeView* envelope) noexcept nogil:
+    dispatch_address(broker, broker.in_hand, now_ms, envelope)
 
 
 cdef int64_t broker_due_ms(const Broker* broker) noexcept nogil:
     if broker.errands.first != <uint32_t>REQUEST_NONE or broker.goodbyes.first != NULL or broker.able.first != NULL:
         return 0
-    if broker.is_aborting or are_workers_to_be_told(broker):
+    if broker.is_aborting or are_workers_to_be_told(broker) or retry_is_due(broker):
         return 0
     return deadlines_due_ms(&broker.deadlines)
 
@@ -381,8 +437,8 @@ cdef uint64_t broker_waiting_bytes(const Broker* broker) noexcept nogil:
     return broker.waiting.bytes
 
 
-cdef uint32_t broker_capacity(const Broker* broker) noexcept nogil:
-    return broker.requests.capacity
+cdef uint64_t broker_retained_bytes(const Broker* broker) noexcept nogil:
+    return broker.keeping.retained_bytes
 
 
 # `*` is in the table from the start, and of interest once somebody has offered it.

@@ -20,8 +20,8 @@ cdef void demand_need_hello(Broker* broker, Peer* node, EnvelopeView* envelope, 
 
 cdef void demand_cancel(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
-# There was no memory to keep its payload.
-cdef void demand_unkept(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
+# There was no memory to keep the payload of the request in hand, which waits.
+cdef void demand_unkept(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
 # It waits, may have run before, and its service turns out to be one that may not run it twice.
 cdef void demand_doubt(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil

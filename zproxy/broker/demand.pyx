@@ -6,10 +6,14 @@ from zproxy.broker.deadline cimport deadline_arm
 from zproxy.broker.dispatch cimport dispatch_address, dispatch_arrival
 from zproxy.broker.index cimport INDEX_NONE, index_find
 from zproxy.broker.ledger cimport (
-    ledger_abandon, ledger_accept, ledger_free, ledger_settle, ledger_unwait, ledger_wait
+    ledger_abandon, ledger_accept, ledger_arm, ledger_end, ledger_free, ledger_keep, ledger_retain, ledger_settle,
+    ledger_split, ledger_unkeep, ledger_unwait, ledger_wait
 )
 from zproxy.broker.peer cimport Peer
-from zproxy.broker.request cimport REQUEST_ENDING, REQUEST_LEASED, REQUEST_WAITING, Request
+from zproxy.broker.request cimport (
+    REQUEST_AWAITED, REQUEST_ENDING, REQUEST_LEASED, REQUEST_RESTING, REQUEST_WAITING, Request, request_is_nobodys
+)
+from zproxy.broker.retry cimport MISHAP_SILENT, retry_is_possible, retry_refusal, retry_resume, retry_take
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_number, sentence_words
 from zproxy.broker.service cimport (
     Service, service_find, service_has_worker, service_is_guarded, service_obtain, service_settle, service_was_offered
@@ -18,8 +22,9 @@ from zproxy.broker.speech cimport say_error, say_malformed, say_outcome
 from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_KEEP, VERDICT_PASS
 from zproxy.counters cimport (
     MANAGED_CANCELLED, MANAGED_DROPPED_CANCELS, MANAGED_EXPIRED, MANAGED_EXPIRED_NO_WORKER,
-    MANAGED_EXPIRED_UNKNOWN_SERVICE, MANAGED_FAILED, MANAGED_JOINED, MANAGED_REFUSED_BUSY, MANAGED_REFUSED_DRAINING,
-    MANAGED_REFUSED_NEED_HELLO, MANAGED_REFUSED_NOT_SHARED, MANAGED_REFUSED_OUTCOME_UNKNOWN, counter_add
+    MANAGED_EXPIRED_UNKNOWN_SERVICE, MANAGED_FAILED, MANAGED_JOINED, MANAGED_LEASES_EXPIRED, MANAGED_REFUSED_BUSY,
+    MANAGED_REFUSED_DRAINING, MANAGED_REFUSED_NEED_HELLO, MANAGED_REFUSED_NOT_SHARED, MANAGED_REFUSED_OUTCOME_UNKNOWN,
+    counter_add
 )
 from zproxy.envelope cimport (
     BUSY, CANCELLED, DRAINING, NEED_HELLO, NO_WORKER, NOT_IDEMPOTENT, NOT_SHARED, ORDERED, OUTCOME_UNKNOWN, POST,
@@ -58,6 +63,17 @@ cdef void demand_join(Broker* broker, uint32_t slot, const EnvelopeView* envelop
     request.deadline_ms = deadline_ms
     if broker.deadlines.alarms[slot].due_ms > deadline_ms:
         deadline_arm(&broker.deadlines, slot, deadline_ms, now_ms)
+
+
+# What its node was asked for.
+cdef void demand_resume(
+    Broker* broker, uint32_t slot, uint64_t message_bytes, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    cdef Request* request = &broker.requests.table[slot]
+    request.deadline_ms = min(request.deadline_ms, now_ms + envelope.head.remaining_ms)
+    request.message_bytes = message_bytes
+    ledger_unwait(broker, slot)
+    demand_route(broker, slot, now_ms, envelope, verdict)
 
 
 # Sent before, to somebody zproxy does not remember: may it have run, and not run twice?
@@ -99,19 +115,25 @@ cdef bint demand_refuse(Broker* broker, Peer* node, EnvelopeView* envelope, Verd
     return False
 
 
-# To the worker that takes it, or into the queue.
+# To the worker that takes it, kept for another delivery, or into the queue.
 cdef void demand_route(
     Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef Peer* worker = dispatch_arrival(broker, slot)
+    cdef const Request* request = &broker.requests.table[slot]
+    broker.in_hand = slot
     if worker == NULL:
         ledger_wait(broker, slot)
+        ledger_keep(broker, slot)
         verdict.kind = VERDICT_KEEP
-        verdict.request = slot
+        verdict.payload = request.payload
         return
     dispatch_address(broker, slot, now_ms, envelope)
     verdict.kind = VERDICT_PASS
     verdict.peer = worker.slot
+    if retry_is_possible(request) and ledger_retain(broker, slot):
+        ledger_keep(broker, slot)
+        verdict.payload = request.payload
 
 
 cdef void demand_take(
@@ -119,6 +141,9 @@ cdef void demand_take(
 ) noexcept nogil:
     cdef uint32_t slot = index_find(&broker.open, node.number, envelope.head.sequence)
     cdef Service* service
+    if slot != <uint32_t>INDEX_NONE and broker.requests.table[slot].state == <int>REQUEST_AWAITED:
+        demand_resume(broker, slot, message_bytes, now_ms, envelope, verdict)
+        return
     if slot != <uint32_t>INDEX_NONE:
         demand_join(broker, slot, envelope, now_ms)
         return
@@ -136,8 +161,10 @@ cdef void demand_take(
     demand_route(broker, slot, now_ms, envelope, verdict)
 
 
-cdef void demand_unkept(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+cdef void demand_unkept(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    cdef uint32_t slot = broker.in_hand
     ledger_unwait(broker, slot)
+    ledger_unkeep(broker, slot)
     ledger_settle(broker, slot, MANAGED_FAILED)
     sentence_begin(&broker.sentence, b"zproxy has no memory to keep another request; try again later")
     say_outcome(broker, &broker.requests.table[slot], BUSY, envelope, verdict)
@@ -148,15 +175,15 @@ cdef void demand_unkept(Broker* broker, uint32_t slot, EnvelopeView* envelope, V
 # ---- the end, but by an answer ----
 
 
-# Settled as `counter` while it waited: its node, if there is one, is told `code`, and its payload is needed no more.
+# Settled as `counter` while nobody had it: its node, if there is one, is told `code`; its payload is needed no more.
 cdef void waiting_over(
     Broker* broker, uint32_t slot, uint16_t code, int counter, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef Request* request = &broker.requests.table[slot]
-    verdict.spent = slot
     if request.is_listed:
         say_outcome(broker, request, code, envelope, verdict)
     ledger_unwait(broker, slot)
+    verdict.spent = ledger_unkeep(broker, slot)
     ledger_settle(broker, slot, counter)
     ledger_free(broker, slot)
 
@@ -176,6 +203,7 @@ cdef bint lease_over(
     cdef bint is_told = is_asked or request.kind != <int>POST
     if is_told:
         say_outcome(broker, request, code, envelope, verdict)
+    verdict.spent = ledger_unkeep(broker, slot)
     ledger_settle(broker, slot, counter)
     ledger_abandon(broker, slot)
     return is_told
@@ -189,16 +217,31 @@ cdef void demand_cancel(Broker* broker, Peer* node, EnvelopeView* envelope, Verd
         return
     request = &broker.requests.table[slot]
     sentence_begin(&broker.sentence, b"cancelled, as its node has asked")
-    if request.state == <int>REQUEST_WAITING:
+    if request_is_nobodys(request):
         waiting_over(broker, slot, CANCELLED, MANAGED_CANCELLED, envelope, verdict)
     else:
         lease_over(broker, slot, CANCELLED, MANAGED_CANCELLED, True, envelope, verdict)
+
+
+# Why it was not delivered again, composed as the sentence.
+cdef Code between_fault(Broker* broker, const Request* request) noexcept nogil:
+    sentence_begin(&broker.sentence, b"delivered ")
+    sentence_number(&broker.sentence, request.attempt)
+    sentence_words(&broker.sentence, b" times, without an answer, for service ")
+    sentence_name(&broker.sentence, request.service.name, request.service.name_bytes)
+    if request.state == <int>REQUEST_AWAITED:
+        sentence_words(&broker.sentence, b"; zproxy had not kept it, and its node did not send it again in time")
+    else:
+        sentence_words(&broker.sentence, b"; its time was over before the next delivery: give it more")
+    return TIMEOUT
 
 
 # Why nobody has taken it, composed as the sentence.
 cdef Code waiting_fault(Broker* broker, const Request* request, int64_t now_ms) noexcept nogil:
     cdef const Service* service = request.service
     cdef Code code = TIMEOUT
+    if request.state != <int>REQUEST_WAITING:
+        return between_fault(broker, request)
     if service_has_worker(&broker.services, service):
         sentence_begin(&broker.sentence, b"all workers were busy or paused that offer service ")
     elif service_was_offered(&broker.services, service):
@@ -227,15 +270,50 @@ cdef void lease_fault(Broker* broker, const Request* request) noexcept nogil:
     sentence_words(&broker.sentence, b" ms: give it more time, or look what the worker does")
 
 
+# Its worker has given no sign for too long: it keeps the place, and the request goes on without it, or ends by an
+# errand.
+cdef void lease_revoke(Broker* broker, uint32_t slot) noexcept nogil:
+    cdef uint32_t heir = ledger_split(broker, slot)
+    cdef Request* request
+    cdef uint16_t refusal
+    if heir == <uint32_t>REQUEST_NONE:
+        request = &broker.requests.table[slot]
+        request.lease_due_ms = broker.now_ms + request.lease_ms
+        ledger_arm(broker, slot)
+        return
+    counter_add(broker.counters, MANAGED_LEASES_EXPIRED, 1)
+    ledger_abandon(broker, slot)
+    refusal = retry_refusal(&broker.requests.table[heir], MISHAP_SILENT)
+    if refusal == 0:
+        retry_take(broker, heir, MISHAP_SILENT, 0)
+    else:
+        ledger_end(broker, heir, refusal, MANAGED_FAILED)
+
+
+# The alarm came before the deadline. Is that no reason to end it?
+cdef bint may_go_on(Broker* broker, uint32_t slot) noexcept nogil:
+    cdef Request* request = &broker.requests.table[slot]
+    if request.state == <int>REQUEST_RESTING:
+        retry_resume(broker, slot)
+        return True
+    if request.state == <int>REQUEST_LEASED and broker.now_ms >= request.lease_due_ms:
+        if request.kind == <int>POST:
+            return False
+        lease_revoke(broker, slot)
+        return True
+    if request.state == <int>REQUEST_LEASED or service_has_worker(&broker.services, request.service):
+        ledger_arm(broker, slot)
+        return True
+    return False
+
+
 cdef bint demand_expire(
     Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef Request* request = &broker.requests.table[slot]
-    cdef bint is_early = now_ms < request.deadline_ms
-    if is_early and (request.state == <int>REQUEST_LEASED or service_has_worker(&broker.services, request.service)):
-        deadline_arm(&broker.deadlines, slot, request.deadline_ms, now_ms)
+    if now_ms < request.deadline_ms and may_go_on(broker, slot):
         return False
-    if request.state == <int>REQUEST_WAITING:
+    if request_is_nobodys(request):
         waiting_over(broker, slot, waiting_fault(broker, request, now_ms), MANAGED_EXPIRED, envelope, verdict)
         return True
     lease_fault(broker, request)
@@ -245,7 +323,7 @@ cdef bint demand_expire(
 cdef bint demand_abort(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef Request* request = &broker.requests.table[slot]
     sentence_begin(&broker.sentence, b"zproxy has stopped before there was an answer; connect elsewhere, or later")
-    if request.state == <int>REQUEST_WAITING:
+    if request_is_nobodys(request):
         waiting_over(broker, slot, DRAINING, MANAGED_FAILED, envelope, verdict)
         return True
     if request.state == <int>REQUEST_LEASED:

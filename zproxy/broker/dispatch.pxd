@@ -14,6 +14,9 @@ from zproxy.envelope cimport EnvelopeView
 # The worker that takes a request which has just come for the service; NULL: it has to wait.
 cdef Peer* dispatch_arrival(Broker* broker, uint32_t slot) noexcept nogil
 
+# It was with a worker and is to go to another: into the queue, in front, and who could take it is woken.
+cdef void dispatch_again(Broker* broker, uint32_t slot) noexcept nogil
+
 # Leases the next that waits to the worker it goes to; REQUEST_NONE: nothing of what waits can go. One that still waits
 # afterwards may have run before and may not run twice: it is the caller's to end.
 cdef uint32_t dispatch_next(Broker* broker) noexcept nogil

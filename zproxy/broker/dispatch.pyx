@@ -1,11 +1,13 @@
 """Dispatch: to whom a request goes, and what waits; see dispatch.pxd for the contract."""
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from zproxy.broker.ledger cimport errand_add, ledger_lease, ledger_unwait
+from zproxy.broker.ledger cimport errand_add, ledger_lease, ledger_unwait, ledger_wait
 from zproxy.broker.peer cimport ROW_ABLE, ROW_GOODBYE, Peer, peer_is_able, row_enter, row_leave
 from zproxy.broker.request cimport Request, lease_of
-from zproxy.broker.service cimport Service, service_is_guarded, service_of_turn, service_pick, service_taken
+from zproxy.broker.service cimport (
+    Service, service_is_guarded, service_of_turn, service_pick, service_source, service_taken
+)
 from zproxy.broker.verdict cimport REQUEST_NONE
 from zproxy.broker.waiting cimport waiting_next
 from zproxy.envelope cimport POST, EnvelopeView
@@ -19,13 +21,26 @@ cdef void request_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept no
 
 
 cdef Peer* dispatch_arrival(Broker* broker, uint32_t slot) noexcept nogil:
-    cdef Service* service = broker.requests.table[slot].service
+    cdef const Request* request = &broker.requests.table[slot]
     cdef Peer* worker = NULL
-    if service.waiting == 0:
-        worker = service_pick(&broker.services, service)
+    if request.service.waiting == 0:
+        worker = service_pick(&broker.services, request.service, request.worker)
     if worker != NULL:
         request_lease(broker, slot, worker)
     return worker
+
+
+# Where others wait already, rule 1 has seen to those who could take something.
+cdef void dispatch_again(Broker* broker, uint32_t slot) noexcept nogil:
+    cdef Service* service = broker.requests.table[slot].service
+    cdef Service* source = service_source(&broker.services, service)
+    cdef uint64_t waited = service.waiting
+    cdef uint32_t place
+    ledger_wait(broker, slot)
+    if waited:
+        return
+    for place in range(source.candidate_count):
+        worker_changed(broker, source.candidates[place].worker)
 
 
 # The first in the row that is able and finds a service; the others leave it.
@@ -47,11 +62,11 @@ cdef uint32_t dispatch_next(Broker* broker) noexcept nogil:
     cdef uint32_t slot
     if service == NULL:
         return REQUEST_NONE
+    slot = waiting_next(&broker.waiting, service)
     if broker.able.last == worker:      # alone in the row it is the only one who could: no need to look at all
         service_taken(&broker.services, worker)
     else:
-        worker = service_pick(&broker.services, service)
-    slot = waiting_next(&broker.waiting, service)
+        worker = service_pick(&broker.services, service, broker.requests.table[slot].worker)
     if broker.requests.table[slot].was_resent and service_is_guarded(&broker.services, service):
         return slot                     # when it came nobody knew that its service may not run it twice
     ledger_unwait(broker, slot)

@@ -1,8 +1,9 @@
 """Ledger: a request's steps, each booked at once everywhere it is known: queues, index, deadlines, places, counters.
 
     accept ─► wait ─► lease ─► settle ─► free
-      │         │       └► settle, abandon ─► (the worker answers or goes) ─► unlease, free
-      │         └► settle ─► free, or spend: where there is more to end than one verdict can say
+      │         │       ├► settle, abandon ─► (the worker answers or goes) ─► unlease, free
+      │         │       └► unlease, or split ─► wait again, rest or await ─► wait …
+      │         └► settle ─► free, or drop: where there is more to end than one verdict can say
       └► lease
 
 `settle` books the outcome: from then on the request is not live, its node has forgotten it, and no time is kept. What
@@ -24,10 +25,10 @@ cdef uint32_t ledger_accept(
     Broker* broker, Peer* node, Service* service, const Head* head, uint64_t message_bytes, int64_t now_ms
 ) noexcept nogil
 
-# It waits.
+# It waits: behind its node's others, or, having been with a worker, before them.
 cdef void ledger_wait(Broker* broker, uint32_t slot) noexcept nogil
 
-# It leaves the lane it waits in, and its state is to be changed by the caller.
+# It leaves the lane it waits in, or rests no more, or is no more awaited; its state is to be changed by the caller.
 cdef void ledger_unwait(Broker* broker, uint32_t slot) noexcept nogil
 
 # It is the worker's: a new lease, one attempt and one place more.
@@ -36,20 +37,43 @@ cdef void ledger_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nog
 # The worker's place is free again.
 cdef void ledger_unlease(Broker* broker, uint32_t slot) noexcept nogil
 
+# The worker keeps the place under the lease, of a request that is over; what goes on has a slot of its own, which is
+# returned, leased to nobody. REQUEST_NONE: no memory, and nothing has changed.
+cdef uint32_t ledger_split(Broker* broker, uint32_t slot) noexcept nogil
+
+# No worker has it, and it is to be delivered again: not before `until_ms`, or not before the retry budget has a place
+# (ration) / once its node has sent it again, for which it is asked.
+cdef void ledger_rest(Broker* broker, uint32_t slot, int64_t until_ms) noexcept nogil
+cdef void ledger_ration(Broker* broker, uint32_t slot) noexcept nogil
+cdef void ledger_await(Broker* broker, uint32_t slot) noexcept nogil
+
+# It has a place in the retry budget until it is settled.
+cdef void ledger_admit_retry(Broker* broker, uint32_t slot) noexcept nogil
+
+# The caller keeps its message from now on, under request.payload. / No more; returns the number, or PAYLOAD_NONE.
+cdef void ledger_keep(Broker* broker, uint32_t slot) noexcept nogil
+cdef uint32_t ledger_unkeep(Broker* broker, uint32_t slot) noexcept nogil
+
+# Is its payload charged to the retention's budgets from now on? No: they are spent.
+cdef bint ledger_retain(Broker* broker, uint32_t slot) noexcept nogil
+
+# When something has to happen to it, given where it is now.
+cdef void ledger_arm(Broker* broker, uint32_t slot) noexcept nogil
+
 # Its outcome: `counter` says which. It is live no more, and its node may use the sequence anew.
 cdef void ledger_settle(Broker* broker, uint32_t slot, int counter) noexcept nogil
 
 # Its node is gone: it goes on, but nobody will hear of it.
 cdef void ledger_unlist(Broker* broker, uint32_t slot) noexcept nogil
 
-# Settled, and everything else is done: its slot is free. What it knew may be forgotten.
+# Settled, its payload spent, and everything else is done: its slot is free. What it knew may be forgotten.
 cdef void ledger_free(Broker* broker, uint32_t slot) noexcept nogil
 
 # Settled, but with the worker: that one is to be told, and keeps the place until it answers.
 cdef void ledger_abandon(Broker* broker, uint32_t slot) noexcept nogil
 
-# Settled while it waited: its payload is to be dropped.
-cdef void ledger_spend(Broker* broker, uint32_t slot) noexcept nogil
+# Settled, or left behind, outside of a verdict: free, at once or once broker_step has dropped its payload.
+cdef void ledger_drop(Broker* broker, uint32_t slot) noexcept nogil
 
 # Its worker is done with it, one way or the other; the node is to be told `code` (0: ACCEPTED), and then it ends in
 # `counter`.

@@ -11,10 +11,10 @@ from zproxy.broker.state cimport Broker
 from zproxy.broker.verdict cimport Verdict
 from zproxy.envelope cimport EnvelopeView
 
-# REPLY or ERROR: the place is free again; passed to the node where the lease is live.
+# REPLY or ERROR: the place is free again; passed to the node where the lease is live, and the request does not go on.
 cdef void outcome_take(Broker* broker, Peer* worker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
-# PROGRESS: passed where the node wants it.
+# PROGRESS: the lease begins anew; passed where the node wants it.
 cdef void outcome_progress(Broker* broker, Peer* worker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
 # What was passed right before found no room at its node.

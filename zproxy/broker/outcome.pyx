@@ -3,18 +3,20 @@
 from libc.stdint cimport uint16_t, uint32_t
 
 from zproxy.broker.dispatch cimport worker_freed
-from zproxy.broker.ledger cimport ledger_end, ledger_free, ledger_settle, ledger_unlease
+from zproxy.broker.ledger cimport ledger_end, ledger_free, ledger_settle, ledger_unkeep, ledger_unlease
 from zproxy.broker.peer cimport Peer, peer_at
 from zproxy.broker.request cimport REQUEST_ABANDONED, Request, lease_find
+from zproxy.broker.retry cimport MISHAP_FAILED, MISHAP_RETURNED, retry_refusal, retry_take
 from zproxy.broker.sentence cimport sentence_begin
 from zproxy.broker.speech cimport say_error
 from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_PASS, verdict_clear
 from zproxy.counters cimport (
-    MANAGED_DELIVERED, MANAGED_DROPPED_PROGRESS, MANAGED_FAILED, MANAGED_LATE, MANAGED_UNDELIVERED, counter_add
+    MANAGED_DELIVERED, MANAGED_DROPPED_PROGRESS, MANAGED_FAILED, MANAGED_LATE, MANAGED_RETURNED, MANAGED_UNDELIVERED,
+    counter_add
 )
 from zproxy.envelope cimport (
-    BUSY, CANCELLED, CODE_YOURS, ERROR, HANDLER_ERROR, MALFORMED, OUTCOME_UNKNOWN, POST, PROGRESS, RESEND, TOO_LARGE,
-    EnvelopeView, Head
+    BUSY, CANCELLED, CODE_YOURS, ERROR, HANDLER_ERROR, MALFORMED, OUTCOME_UNKNOWN, POST, PROGRESS, RESEND,
+    RETRIES_EXHAUSTED, TOO_LARGE, EnvelopeView, Head
 )
 
 
@@ -39,13 +41,24 @@ cdef void outcome_pass(
     verdict.peer = request.node.slot
 
 
-# BUSY: the worker has not begun, so no attempt was made.
-cdef void error_correct(Broker* broker, Head* head) noexcept nogil:
-    if not is_workers_code(head.code):
-        head.code = <int>HANDLER_ERROR
+# Goes on in spite of its worker's ERROR? BUSY: the worker has not begun, so no attempt was made. A handler's error that
+# spends an attempt spends the last one as RETRIES_EXHAUSTED, with its own content.
+cdef bint error_forgive(Broker* broker, uint32_t slot, Head* head) noexcept nogil:
+    cdef Request* request = &broker.requests.table[slot]
+    cdef uint16_t refusal
     if head.code == <int>BUSY:
-        head.attempt = 0
-        head.remaining_ms = head.remaining_ms or broker.limits.retry_after_ms
+        counter_add(broker.counters, MANAGED_RETURNED, 1)
+        request.attempt -= 1
+        retry_take(broker, slot, MISHAP_RETURNED, head.remaining_ms or broker.limits.retry_after_ms)
+        return True
+    if head.code != <int>HANDLER_ERROR or not request.retries_errors or request.is_guarded:
+        return False
+    refusal = retry_refusal(request, MISHAP_FAILED)
+    if refusal == 0:
+        retry_take(broker, slot, MISHAP_FAILED, 0)
+        return True
+    head.code = RETRIES_EXHAUSTED
+    return False
 
 
 # The end of a post is nobody's business but the counters'; its node may still have to hear that it was accepted.
@@ -57,40 +70,53 @@ cdef void post_over(Broker* broker, uint32_t slot, int counter) noexcept nogil:
     ledger_free(broker, slot)
 
 
+# To its node, unless it goes on.
+cdef void request_over(
+    Broker* broker, uint32_t slot, const Peer* worker, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    cdef const Request* request = &broker.requests.table[slot]
+    cdef Head* head = &envelope.head
+    cdef bint is_error = head.kind == <int>ERROR
+    if is_error and not is_workers_code(head.code):
+        head.code = <int>HANDLER_ERROR
+    if is_error and error_forgive(broker, slot, head):
+        return
+    outcome_pass(request, worker, envelope, verdict)
+    broker.passed.counter = MANAGED_FAILED if is_error else MANAGED_DELIVERED
+    broker.passed.is_guarded = request.is_guarded
+    verdict.spent = ledger_unkeep(broker, slot)
+    ledger_settle(broker, slot, broker.passed.counter)
+    ledger_free(broker, slot)
+
+
 cdef void outcome_take(Broker* broker, Peer* worker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef Head* head = &envelope.head
     cdef uint32_t slot = lease_find(&broker.requests, worker, head.lease, head.incarnation, head.sequence)
-    cdef int counter = MANAGED_FAILED if head.kind == <int>ERROR else MANAGED_DELIVERED
-    cdef Request* request
     if slot == <uint32_t>REQUEST_NONE:
         counter_add(broker.counters, MANAGED_LATE, 1)
         return
-    request = &broker.requests.table[slot]
     ledger_unlease(broker, slot)
-    if request.state == <int>REQUEST_ABANDONED:
+    if broker.requests.table[slot].state == <int>REQUEST_ABANDONED:
         counter_add(broker.counters, MANAGED_LATE, 1)
+        verdict.spent = ledger_unkeep(broker, slot)
         ledger_free(broker, slot)
-    elif request.kind == <int>POST:
-        post_over(broker, slot, counter)
+    elif broker.requests.table[slot].kind == <int>POST:
+        post_over(broker, slot, MANAGED_FAILED if head.kind == <int>ERROR else MANAGED_DELIVERED)
     else:
-        outcome_pass(request, worker, envelope, verdict)
-        if head.kind == <int>ERROR:
-            error_correct(broker, head)
-        broker.passed.counter = counter
-        broker.passed.is_guarded = request.is_guarded
-        ledger_settle(broker, slot, counter)
-        ledger_free(broker, slot)
+        request_over(broker, slot, worker, envelope, verdict)
     worker_freed(broker, worker)
 
 
 cdef void outcome_progress(Broker* broker, Peer* worker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef Head* head = &envelope.head
     cdef uint32_t slot = lease_find(&broker.requests, worker, head.lease, head.incarnation, head.sequence)
-    cdef const Request* request
+    cdef Request* request
     if slot == <uint32_t>REQUEST_NONE or broker.requests.table[slot].state == <int>REQUEST_ABANDONED:
         counter_add(broker.counters, MANAGED_LATE, 1)
         return
     request = &broker.requests.table[slot]
+    if request.lease_ms:
+        request.lease_due_ms = broker.now_ms + request.lease_ms     # the alarm looks again when it comes
     if not request.wants_progress or not request.is_listed or request.kind == <int>POST:
         counter_add(broker.counters, MANAGED_DROPPED_PROGRESS, 1)
         return

@@ -62,6 +62,7 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     uint64_t incarnation
     uint32_t references         # requests that know it
     uint64_t settled            # requests that came to an end with it
+    uint64_t retained_bytes     # of a node's requests that workers have, see keeping.pxd
 
     bint has_step               # what it told last
     bint has_progress
@@ -96,6 +97,9 @@ cdef Peer* peer_seat(Peers* peers, uint32_t slot, Role role) noexcept nogil
 
 # The connection is gone. The peer is free at once, or when the last request forgets it.
 cdef void peer_unseat(Peers* peers, Peer* peer) noexcept nogil
+
+# The next number of a sequence that the seed decides.
+cdef uint64_t peers_random(Peers* peers) noexcept nogil
 
 # A request forgets it.
 cdef void peer_release(Peers* peers, Peer* peer) noexcept nogil

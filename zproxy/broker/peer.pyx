@@ -44,15 +44,19 @@ cdef void peers_close(Peers* peers) noexcept nogil:
     peers.capacity = 0
 
 
-# splitmix64: a conversation has to differ from those before, not to be secret.
-cdef uint32_t random_conversation(Peers* peers) noexcept nogil:
+# splitmix64: a conversation has to differ from those before, a pause from its neighbours'; neither is a secret.
+cdef uint64_t peers_random(Peers* peers) noexcept nogil:
     cdef uint64_t mixed
+    peers.random_state += <uint64_t>0x9E3779B97F4A7C15
+    mixed = (peers.random_state ^ peers.random_state >> 30) * <uint64_t>0xBF58476D1CE4E5B9
+    mixed = (mixed ^ mixed >> 27) * <uint64_t>0x94D049BB133111EB
+    return mixed ^ mixed >> 31
+
+
+cdef uint32_t random_conversation(Peers* peers) noexcept nogil:
     cdef uint32_t conversation = 0
     while conversation == 0:
-        peers.random_state += <uint64_t>0x9E3779B97F4A7C15
-        mixed = (peers.random_state ^ peers.random_state >> 30) * <uint64_t>0xBF58476D1CE4E5B9
-        mixed = (mixed ^ mixed >> 27) * <uint64_t>0x94D049BB133111EB
-        conversation = <uint32_t>(mixed >> 32)
+        conversation = <uint32_t>(peers_random(peers) >> 32)
     return conversation
 
 

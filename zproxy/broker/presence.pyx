@@ -1,19 +1,20 @@
 """Presence: who is there; see presence.pxd for the contract."""
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp
 
 from zproxy.broker.dispatch cimport offers_changed, worker_changed, worker_freed
 from zproxy.broker.ledger cimport (
-    errand_drop, ledger_abandon, ledger_end, ledger_free, ledger_settle, ledger_spend, ledger_unlease, ledger_unlist,
+    errand_drop, ledger_abandon, ledger_drop, ledger_end, ledger_free, ledger_settle, ledger_unlease, ledger_unlist,
     ledger_unwait
 )
 from zproxy.broker.peer cimport (
     ROW_ABLE, ROW_GOODBYE, Peer, peer_judge, peer_move, peer_name, peer_named, peer_unname, row_enter, row_leave
 )
 from zproxy.broker.request cimport (
-    LINK_NODE, REQUEST_ABANDONED, REQUEST_ENDING, REQUEST_LEASED, REQUEST_WAITING, Request
+    LINK_NODE, REQUEST_ABANDONED, REQUEST_ENDING, REQUEST_LEASED, Request, request_is_nobodys
 )
+from zproxy.broker.retry cimport MISHAP_LOST, retry_refusal, retry_take
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_words
 from zproxy.broker.service cimport Service, service_obtain, service_offer, services_withdraw
 from zproxy.broker.speech cimport say, say_error, say_malformed
@@ -23,7 +24,7 @@ from zproxy.counters cimport (
     MANAGED_WORKER_LOST, counter_add
 )
 from zproxy.envelope cimport (
-    ACCEPTED, BUSY, GOODBYE, NAME_IN_USE, OFFER_NOT_IDEMPOTENT, OFFERS_MAX, POST, WORKER_LOST, EnvelopeView, Offer,
+    ACCEPTED, BUSY, GOODBYE, NAME_IN_USE, OFFER_NOT_IDEMPOTENT, OFFERS_MAX, POST, EnvelopeView, Offer,
     offer_next
 )
 
@@ -145,7 +146,7 @@ cdef int offers_take(Broker* broker, Peer* worker, const uint8_t* content, size_
             continue
         service.stamp = broker.services.stamp
         is_guarded = (offer.flags & OFFER_NOT_IDEMPOTENT) != 0
-        if service_offer(&broker.services, service, worker, is_guarded) != 0:
+        if service_offer(&broker.services, service, worker, is_guarded, offer.lease_ms) != 0:
             return -1
     return 0
 
@@ -188,7 +189,7 @@ cdef void request_desert(Broker* broker, uint32_t slot, bint is_gone) noexcept n
     cdef Request* request = &broker.requests.table[slot]
     if request.state == <int>REQUEST_ENDING:
         ledger_settle(broker, slot, request.outcome)
-        ledger_free(broker, slot)
+        ledger_drop(broker, slot)
         return
     if request.kind == <int>POST:
         if is_gone:
@@ -196,10 +197,10 @@ cdef void request_desert(Broker* broker, uint32_t slot, bint is_gone) noexcept n
             if request.state == <int>REQUEST_LEASED:
                 errand_drop(broker, slot)
         return
-    if request.state == <int>REQUEST_WAITING:
+    if request_is_nobodys(request):
         ledger_unwait(broker, slot)
         ledger_settle(broker, slot, MANAGED_CANCELLED)
-        ledger_spend(broker, slot)
+        ledger_drop(broker, slot)
         return
     ledger_settle(broker, slot, MANAGED_CANCELLED)
     ledger_abandon(broker, slot)
@@ -214,24 +215,31 @@ cdef void requests_desert(Broker* broker, Peer* node, bint is_gone) noexcept nog
         slot = after
 
 
-# A lease ends with its worker. A post is not delivered again and its node was told already, or is told now.
+# A lease ends with its worker. A post that was begun is not delivered again: its node was told already, or is told now.
 cdef void lease_lose(Broker* broker, uint32_t slot) noexcept nogil:
     cdef Request* request = &broker.requests.table[slot]
+    cdef uint16_t refusal
     ledger_unlease(broker, slot)
     if request.state == <int>REQUEST_ABANDONED:
-        ledger_free(broker, slot)
+        ledger_drop(broker, slot)
         return
-    counter_add(broker.counters, MANAGED_WORKER_LOST, 1)
-    if request.kind == <int>POST and not request.has_errand:
+    if not request.is_unsent:
+        counter_add(broker.counters, MANAGED_WORKER_LOST, 1)
+        request.deaths += 1
+    refusal = retry_refusal(request, MISHAP_LOST)
+    if refusal == 0:
+        retry_take(broker, slot, MISHAP_LOST, 0)
+    elif request.kind == <int>POST and not request.has_errand:
         ledger_settle(broker, slot, MANAGED_FAILED)
         ledger_free(broker, slot)
-        return
-    ledger_end(broker, slot, WORKER_LOST, MANAGED_FAILED)
+    else:
+        ledger_end(broker, slot, refusal, MANAGED_FAILED)
 
 
+# The newest first: each goes in front of those that wait, so that the oldest is first again.
 cdef void leases_lose(Broker* broker, Peer* worker) noexcept nogil:
-    while worker.requests.first != <uint32_t>REQUEST_NONE:
-        lease_lose(broker, worker.requests.first)
+    while worker.requests.last != <uint32_t>REQUEST_NONE:
+        lease_lose(broker, worker.requests.last)
 
 
 cdef void presence_goodbye(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:

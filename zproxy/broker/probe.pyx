@@ -9,11 +9,11 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from zproxy.broker.broker cimport (
-    PEER_NONE, REQUEST_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_KEEP, VERDICT_PASS, VERDICT_SAY, VERDICT_SEND, Broker,
-    Limits, OfferRow, PeerRow, ServiceRow, Verdict, broker_abort, broker_address, broker_capacity, broker_close,
-    broker_count_rows, broker_drain, broker_due_ms, broker_fill_rows, broker_join, broker_leave, broker_live,
-    broker_malformed, broker_message, broker_open, broker_set_usable, broker_step, broker_undelivered, broker_unkept,
-    broker_waiting, broker_waiting_bytes
+    PAYLOAD_NONE, PEER_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_KEEP, VERDICT_PASS, VERDICT_SAY, VERDICT_SEND, Broker,
+    Limits, OfferRow, PeerRow, ServiceRow, Verdict, broker_abort, broker_address, broker_close, broker_count_rows,
+    broker_drain, broker_due_ms, broker_fill_rows, broker_join, broker_leave, broker_live, broker_malformed,
+    broker_message, broker_open, broker_retained_bytes, broker_set_usable, broker_step, broker_undelivered,
+    broker_unkept, broker_unretained, broker_unsent, broker_waiting, broker_waiting_bytes
 )
 from zproxy.counters cimport Counters
 from zproxy.envelope cimport ENVELOPE_BYTES_MAX, FAULT_NONE, EnvelopeView, envelope_read, envelope_write
@@ -41,18 +41,25 @@ cdef bytes bytes_of(const uint8_t* bytes, size_t count):
 cdef class BrokerProbe:
     """A broker, its peers' messages as frames 0 in and out.
 
-    A verdict is (kind, peer, frame, request, content, spent, closing): kinds and contents by name, `frame` what goes
-    out, numbers None where there is none.
+    A verdict is (kind, peer, frame, payload, content, spent, closing): kinds and contents by name, `frame` what goes
+    out, numbers None where there is none. Without `has_memory` no copy of what is passed is kept.
     """
 
     cdef Broker broker
     cdef Counters counters
     cdef readonly dict payloads
+    cdef bint has_memory
 
-    def __cinit__(self, int64_t no_worker_wait_ms=0, uint32_t retry_after_ms=500, uint64_t seed=1):
+    def __cinit__(
+        self, int64_t no_worker_wait_ms=0, uint32_t retry_after_ms=500, uint64_t seed=1,
+        uint64_t retain_bytes=1 << 30, uint64_t retain_node_bytes=1 << 30,
+    ):
         cdef Limits limits
         limits.no_worker_wait_ms = no_worker_wait_ms
         limits.retry_after_ms = retry_after_ms
+        limits.retain_bytes = retain_bytes
+        limits.retain_node_bytes = retain_node_bytes
+        self.has_memory = True
         self.payloads = {}
         if broker_open(&self.broker, &limits, &self.counters, seed) != 0:
             raise MemoryError
@@ -79,19 +86,33 @@ cdef class BrokerProbe:
             0 if content is None else len(content), len(frame) if message_bytes is None else message_bytes, now_ms,
             &verdict
         )
-        if verdict.kind == VERDICT_KEEP:
-            assert verdict.request not in self.payloads, "a request is kept twice"
-            self.payloads[verdict.request] = frame
+        if verdict.kind == VERDICT_PASS and verdict.payload != <uint32_t>PAYLOAD_NONE and not self.has_memory:
+            broker_unretained(&self.broker)
+        elif verdict.payload != <uint32_t>PAYLOAD_NONE:
+            self._keep(verdict.payload, frame)
         return self._told(&envelope, &verdict)
 
-    def unkept(self, uint32_t request):
+    def unkept(self, uint32_t payload):
         """There was no memory for the message that was to be kept."""
         cdef EnvelopeView envelope
         cdef Verdict verdict
-        frame = self.payloads.pop(request)
+        frame = self.payloads.pop(payload)
         self._read(frame, &envelope)
-        broker_unkept(&self.broker, request, &envelope, &verdict)
+        broker_unkept(&self.broker, &envelope, &verdict)
         return self._told(&envelope, &verdict)
+
+    def unsent(self, uint32_t peer, bytes frame):
+        """Nothing of the frame, which was for that worker, was written before its connection ended."""
+        cdef EnvelopeView envelope
+        cdef Verdict verdict
+        self._read(frame, &envelope)
+        broker_unsent(&self.broker, peer, &envelope, &verdict)
+        if verdict.kind != VERDICT_KEEP:
+            return
+        if self.has_memory:
+            self._keep(verdict.payload, frame)
+        else:
+            broker_unretained(&self.broker)
 
     def undelivered(self, uint32_t peer, bytes frame):
         """The node took no more when the frame was passed."""
@@ -114,9 +135,9 @@ cdef class BrokerProbe:
         broker_malformed(&self.broker, peer, words, &envelope, &verdict)
         return self._told(&envelope, &verdict)
 
-    def leave(self, uint32_t peer):
+    def leave(self, uint32_t peer, int64_t now_ms):
         """Its connection is gone."""
-        broker_leave(&self.broker, peer)
+        broker_leave(&self.broker, peer, now_ms)
 
     def set_usable(self, uint32_t peer, bint is_usable):
         """Its outbox has room, or not."""
@@ -129,10 +150,14 @@ cdef class BrokerProbe:
         if not broker_step(&self.broker, now_ms, &envelope, &verdict):
             return None
         if verdict.kind == VERDICT_SEND:
-            frame = self.payloads.pop(verdict.request)
+            frame = self.payloads[verdict.payload]
             self._read(frame, &envelope)
-            broker_address(&self.broker, verdict.request, now_ms, &envelope)
+            broker_address(&self.broker, now_ms, &envelope)
         return self._told(&envelope, &verdict)
+
+    def set_memory(self, bint has_memory):
+        """Is there any for copies of what is passed?"""
+        self.has_memory = has_memory
 
     def drain(self):
         """Nothing new from now on."""
@@ -168,6 +193,11 @@ cdef class BrokerProbe:
             "lanes": self.broker.waiting.index.count,
             "alarms": self.broker.deadlines.count,
             "errands": self.broker.errands.count,
+            "payloads": self.broker.keeping.used,
+            "between": self.broker.between,
+            "retrying": self.broker.retrying,
+            "rationed": self.broker.rationed.count,
+            "retained_bytes": broker_retained_bytes(&self.broker),
         }
 
     @property
@@ -184,11 +214,6 @@ cdef class BrokerProbe:
     def waiting_bytes(self):
         """Their bytes."""
         return broker_waiting_bytes(&self.broker)
-
-    @property
-    def capacity(self):
-        """Slots of requests are below."""
-        return broker_capacity(&self.broker)
 
     def rows(self):
         """Services, peers and offers, as lists of dictionaries, and of (peer, service)."""
@@ -267,15 +292,19 @@ cdef class BrokerProbe:
             raise ValueError(f"no envelope: {frame!r}")
         return 0
 
+    cdef object _keep(self, uint32_t payload, bytes frame):
+        assert payload not in self.payloads, "a payload is kept twice"
+        self.payloads[payload] = frame
+
     cdef object _told(self, const EnvelopeView* envelope, const Verdict* verdict):
         cdef uint8_t[ENVELOPE_BYTES_MAX] target
         frame = None
         if verdict.kind == VERDICT_PASS or verdict.kind == VERDICT_SAY or verdict.kind == VERDICT_SEND:
             frame = bytes_of(target, envelope_write(target, envelope))
-        if verdict.spent != <uint32_t>REQUEST_NONE:
+        if verdict.spent != <uint32_t>PAYLOAD_NONE:
             del self.payloads[verdict.spent]
         return (
-            VERDICTS[<int>verdict.kind], number_or_none(verdict.peer), frame, number_or_none(verdict.request),
+            VERDICTS[<int>verdict.kind], number_or_none(verdict.peer), frame, number_or_none(verdict.payload),
             CONTENTS[<int>verdict.content], number_or_none(verdict.spent), number_or_none(verdict.closing),
         )
 

@@ -1,12 +1,13 @@
 """Request: what was accepted and is not over everywhere: its states, its lease, the queues it stands in.
 
-Which states follow which: TRANSITIONS in request.pyx, drawn in docs/architecture.md. WAITING and LEASED are live. An
-ENDING one is, too: its outcome is decided, but not told yet. An ABANDONED one has had its outcome, or needs none, and
-keeps its worker's place until the worker answers or goes. A SPENT one is over but for the payload that the caller has.
+Which states follow which: TRANSITIONS in request.pyx, drawn in docs/architecture.md. Live are WAITING and LEASED, and
+between two deliveries RESTING and AWAITED. An ENDING one is, too: its outcome is decided, but not told yet. An
+ABANDONED one has had its outcome, or goes on in another slot, and keeps its worker's place until the worker answers or
+goes. A SPENT one is over but for the payload that the caller has.
 
 A request stands in up to three queues, each with a link of its own: where its turn comes (a lane while it waits, the
-errands when the broker has something to say about it), its node's, its worker's. The table may move when it grows, so
-queues are of slots.
+rationed while it rests for want of a place in the retry budget, the errands when the broker has something to say about
+it), its node's, its worker's. The table may move when it grows, so queues are of slots.
 
 Rule. `lease` is slot and generation; the generation grows with every grant, so no lease is ever given twice (within 2³²
 grants of one slot).
@@ -21,13 +22,15 @@ cdef enum RequestState:
     REQUEST_FREE
     REQUEST_WAITING             # in a lane of its service; the caller keeps its payload
     REQUEST_LEASED              # with a worker
+    REQUEST_RESTING             # to be delivered again, later; the caller keeps its payload
+    REQUEST_AWAITED             # to be delivered again once its node has sent it again
     REQUEST_ENDING              # its worker is gone or has answered, and the node is still to be told
     REQUEST_ABANDONED           # over for its node; its worker still has it
     REQUEST_SPENT               # over; the caller is still to drop its payload
     REQUEST_STATE_COUNT
 
 cdef enum LinkKind:
-    LINK_TURN                   # in a lane, or in the errands
+    LINK_TURN                   # in a lane, among the rationed, or in the errands
     LINK_NODE                   # in its node's
     LINK_WORKER                 # in its worker's
     LINK_COUNT
@@ -40,15 +43,22 @@ cdef struct Request:
     uint64_t sequence
     int64_t deadline_ms         # monotonic
     int64_t came_ms
+    int64_t waits_from_ms       # since when nobody had it, the last time
     uint64_t message_bytes
+    int64_t lease_due_ms        # when the lease ends without a sign of its worker; INT64_MAX: never
     Peer* node                  # seated or gone
-    Peer* worker                # since it was leased; else NULL
+    Peer* worker                # who has it, or had it last; NULL: nobody ever
     Service* service
     Link[LINK_COUNT] links
     uint32_t generation         # of the present lease
     uint32_t lane               # while it waits
     uint32_t next_free
+    uint32_t payload            # its number at the caller's; PAYLOAD_NONE: not kept
+    uint32_t lease_ms           # of the present lease; 0: it ends with the deadline only
     uint16_t attempt            # deliveries made
+    uint16_t deaths             # of them, those whose worker died
+    uint16_t max_attempts
+    uint16_t returns            # by workers that had not begun
     uint16_t code               # ENDING: what the node is told; 0: ACCEPTED
     uint16_t outcome            # ENDING: the counter it ends in
     uint8_t state
@@ -56,9 +66,14 @@ cdef struct Request:
     uint8_t priority
     bint wants_progress
     bint wants_accepted
+    bint retries_errors         # a handler's error spends an attempt
     bint is_guarded             # may not run twice
     bint was_resent             # it may have run before, by somebody zproxy does not remember
     bint is_listed              # in its node's queue and the index
+    bint is_retained            # its payload is charged to the retention's budgets
+    bint is_unsent              # its worker's connection ended before a byte of it was written
+    bint is_retry               # has a place in the retry budget
+    bint is_rationed            # waits for one
     bint has_errand
 
 cdef struct Requests:           # owns `table`; see requests_open
@@ -81,8 +96,9 @@ cdef void request_give(Requests* requests, uint32_t slot) noexcept nogil
 # The only way from one state to another; aborts on a step that is not in the table.
 cdef void request_enter(Request* request, RequestState state) noexcept nogil
 
-# To the end of a queue in which it does not stand. / Out of the one in which it stands.
+# To the end, or the front, of a queue in which it does not stand. / Out of the one in which it stands.
 cdef void queue_append(Requests* requests, Queue* queue, LinkKind kind, uint32_t slot) noexcept nogil
+cdef void queue_prepend(Requests* requests, Queue* queue, LinkKind kind, uint32_t slot) noexcept nogil
 cdef void queue_remove(Requests* requests, Queue* queue, LinkKind kind, uint32_t slot) noexcept nogil
 
 
@@ -92,6 +108,14 @@ cdef inline uint64_t lease_of(const Request* request, uint32_t slot) noexcept no
 
 cdef inline bint request_has_worker(const Request* request) noexcept nogil:
     return request.state == <int>REQUEST_LEASED or request.state == <int>REQUEST_ABANDONED
+
+
+# Live, and with no worker?
+cdef inline bint request_is_nobodys(const Request* request) noexcept nogil:
+    return (
+        request.state == <int>REQUEST_WAITING or request.state == <int>REQUEST_RESTING
+        or request.state == <int>REQUEST_AWAITED
+    )
 
 
 # The slot of what `worker` holds under `lease`, live or abandoned; REQUEST_NONE: nothing.

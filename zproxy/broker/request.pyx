@@ -1,26 +1,38 @@
 """Request: its states and the queues it stands in; see request.pxd for the contract."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport INT64_MAX, uint32_t
 from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport abort, free, realloc
 from libc.string cimport memset
 
-from zproxy.broker.verdict cimport REQUEST_NONE
+from zproxy.broker.verdict cimport PAYLOAD_NONE, REQUEST_NONE
 
 cdef enum:
     CAPACITY_FIRST = 64
 
+cdef enum:
+    STEP_FREE = 1 << <int>REQUEST_FREE
+    STEP_WAITING = 1 << <int>REQUEST_WAITING
+    STEP_LEASED = 1 << <int>REQUEST_LEASED
+    STEP_RESTING = 1 << <int>REQUEST_RESTING
+    STEP_AWAITED = 1 << <int>REQUEST_AWAITED
+    STEP_ENDING = 1 << <int>REQUEST_ENDING
+    STEP_ABANDONED = 1 << <int>REQUEST_ABANDONED
+    STEP_SPENT = 1 << <int>REQUEST_SPENT
+
 # State → the states it may go to, in the enum's order.
 cdef uint32_t[<int>REQUEST_STATE_COUNT] TRANSITIONS = [
-    1 << <int>REQUEST_WAITING | 1 << <int>REQUEST_LEASED,                                   # FREE
-    1 << <int>REQUEST_LEASED | 1 << <int>REQUEST_SPENT | 1 << <int>REQUEST_FREE,            # WAITING
-    1 << <int>REQUEST_ENDING | 1 << <int>REQUEST_ABANDONED | 1 << <int>REQUEST_FREE,        # LEASED
-    1 << <int>REQUEST_FREE,                                                                 # ENDING
-    1 << <int>REQUEST_FREE,                                                                 # ABANDONED
-    1 << <int>REQUEST_FREE,                                                                 # SPENT
+    STEP_WAITING | STEP_LEASED,                                                             # FREE
+    STEP_LEASED | STEP_SPENT | STEP_FREE,                                                   # WAITING
+    STEP_WAITING | STEP_RESTING | STEP_AWAITED | STEP_ENDING | STEP_ABANDONED | STEP_FREE,  # LEASED
+    STEP_WAITING | STEP_SPENT | STEP_FREE,                                                  # RESTING
+    STEP_WAITING | STEP_LEASED | STEP_FREE,                                                 # AWAITED
+    STEP_SPENT | STEP_FREE,                                                                 # ENDING
+    STEP_SPENT | STEP_FREE,                                                                 # ABANDONED
+    STEP_FREE,                                                                              # SPENT
 ]
 
-STATES = ("FREE", "WAITING", "LEASED", "ENDING", "ABANDONED", "SPENT")
+STATES = ("FREE", "WAITING", "LEASED", "RESTING", "AWAITED", "ENDING", "ABANDONED", "SPENT")
 assert len(STATES) == REQUEST_STATE_COUNT
 
 
@@ -77,6 +89,8 @@ cdef uint32_t request_take(Requests* requests) noexcept nogil:
     requests.used += 1
     memset(request, 0, sizeof(Request))
     request.generation = generation
+    request.payload = PAYLOAD_NONE
+    request.lease_due_ms = INT64_MAX
     return slot
 
 
@@ -96,6 +110,18 @@ cdef void queue_append(Requests* requests, Queue* queue, LinkKind kind, uint32_t
     else:
         queue.first = slot
     queue.last = slot
+    queue.count += 1
+
+
+cdef void queue_prepend(Requests* requests, Queue* queue, LinkKind kind, uint32_t slot) noexcept nogil:
+    cdef Link* link = &requests.table[slot].links[<int>kind]
+    link.before = REQUEST_NONE
+    link.after = queue.first
+    if queue.first != <uint32_t>REQUEST_NONE:
+        requests.table[queue.first].links[<int>kind].before = slot
+    else:
+        queue.last = slot
+    queue.first = slot
     queue.count += 1
 
 

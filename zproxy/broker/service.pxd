@@ -34,6 +34,7 @@ cdef struct Service:
     bint was_offered            # by anybody, ever
     bint is_guarded             # not idempotent: as its workers say, or said last
     uint32_t guarded_count      # of the candidates, those that say so
+    uint32_t lease_ms           # how long a delivery may be without a sign, as its newest worker says; 0: always
     uint32_t references         # requests that know it
     uint32_t stamp              # of the READY that named it last
     Candidate* candidates       # owned
@@ -72,14 +73,16 @@ cdef Service* service_find(const Services* services, const uint8_t* name, uint8_
 cdef void service_settle(Services* services, Service* service) noexcept nogil
 
 # The worker offers it from now on. 0, or -1: no memory.
-cdef int service_offer(Services* services, Service* service, Peer* worker, bint is_guarded) noexcept nogil
+cdef int service_offer(
+    Services* services, Service* service, Peer* worker, bint is_guarded, uint32_t lease_ms
+) noexcept nogil
 
 # The worker offers nothing any more.
 cdef void services_withdraw(Services* services, Peer* worker) noexcept nogil
 
 # The able worker with the least in flight, the next in turn among equals; NULL: nobody. Moves the turn on. Looks at
-# one after the other, but no further than the first that is idle.
-cdef Peer* service_pick(Services* services, Service* service) noexcept nogil
+# one after the other, but no further than the first that is idle. `avoided` is taken only if no other is able.
+cdef Peer* service_pick(Services* services, Service* service, const Peer* avoided) noexcept nogil
 
 # Requests began or ceased to wait for it, or workers to name it: does it belong to the unnamed?
 cdef void service_sort(Services* services, Service* service) noexcept nogil
@@ -102,6 +105,11 @@ cdef inline bint service_has_worker(const Services* services, const Service* ser
 
 cdef inline bint service_was_offered(const Services* services, const Service* service) noexcept nogil:
     return service.was_offered or services.any.was_offered
+
+
+# How long a worker may have it without a sign; 0: until its deadline.
+cdef inline uint32_t service_lease_ms(const Services* services, const Service* service) noexcept nogil:
+    return service.lease_ms if service.candidate_count else services.any.lease_ms
 
 
 # May what it was asked for not run twice?

@@ -158,7 +158,9 @@ cdef int offerings_reserve(Peer* worker) noexcept nogil:
     return 0
 
 
-cdef int service_offer(Services* services, Service* service, Peer* worker, bint is_guarded) noexcept nogil:
+cdef int service_offer(
+    Services* services, Service* service, Peer* worker, bint is_guarded, uint32_t lease_ms
+) noexcept nogil:
     cdef Candidate* candidate
     cdef Offering* offering
     if candidates_reserve(service) != 0 or offerings_reserve(worker) != 0:
@@ -173,6 +175,7 @@ cdef int service_offer(Services* services, Service* service, Peer* worker, bint 
     service.candidate_count += 1
     worker.offering_count += 1
     service.was_offered = True
+    service.lease_ms = lease_ms
     service.guarded_count += is_guarded
     service.is_guarded = service.guarded_count != 0
     service_sort(services, service)
@@ -201,22 +204,26 @@ cdef void services_withdraw(Services* services, Peer* worker) noexcept nogil:
     worker.turn = 0
 
 
-cdef Peer* service_pick(Services* services, Service* service) noexcept nogil:
+cdef Peer* service_pick(Services* services, Service* service, const Peer* avoided) noexcept nogil:
     cdef Service* source = service_source(services, service)
     cdef uint32_t count = source.candidate_count
     cdef uint32_t at = source.turn if source.turn < count else 0
     cdef Peer* worker
     cdef Peer* best = NULL
+    cdef Peer* last = NULL
     for _ in range(count):
         worker = source.candidates[at].worker
         at = at + 1 if at + 1 < count else 0
         if not peer_is_able(worker) or best != NULL and worker.requests.count >= best.requests.count:
             continue
+        if worker == avoided:
+            last = worker
+            continue
         best = worker
         source.turn = at
         if worker.requests.count == 0:
             break
-    return best
+    return best if best != NULL else last
 
 
 cdef void service_taken(Services* services, const Peer* worker) noexcept nogil:

@@ -2,8 +2,9 @@
 
     presence   who is there            ┐            ledger    a request's steps, booked everywhere at once
     demand     what nodes want         ├─ call ─►   dispatch  whose turn it is, and to whom it goes
-    outcome    what workers answer     ┘            speech    what the broker says itself
-    broker     the events, and what is to be done without one
+    outcome    what workers answer     ┘            retry     what becomes of a delivery that came to nothing
+    broker     the events, and what is to be done   speech    what the broker says itself
+               without one
 
 Rooms below `broker` get the struct, and never call up. Fields are written by the room named beside them.
 """
@@ -12,6 +13,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from zproxy.broker.deadline cimport Deadlines
 from zproxy.broker.index cimport Index
+from zproxy.broker.keeping cimport Keeping
 from zproxy.broker.peer cimport PeerQueue, Peers, Queue
 from zproxy.broker.request cimport Requests
 from zproxy.broker.sentence cimport Sentence
@@ -27,13 +29,19 @@ cdef struct Passed:             # the outcome that was passed to a node last, sh
 cdef struct Broker:             # owned by the fast path; see broker_open
     Counters* counters          # the hub's
     Limits limits
+    int64_t now_ms              # broker: of the newest event
     Peers peers                 # presence
     Services services           # presence; demand adds those it is asked for
     Requests requests           # ledger
     Index open                  # ledger: (node, sequence) → request
     Deadlines deadlines         # ledger, by request
     Waiting waiting             # ledger
+    Keeping keeping             # ledger
     uint64_t live               # ledger: accepted, without an outcome
+    uint64_t between            # ledger: of them, resting or awaited: between two deliveries
+    uint64_t retrying           # ledger: of them, those with a place in the retry budget
+    Queue rationed              # ledger: those that rest until there is a place
+    uint32_t in_hand            # the request a KEEP, PASS or SEND is about (demand, broker)
     Queue errands               # ledger: requests about which something is to be said
     PeerQueue able              # dispatch: rule 1 there
     PeerQueue goodbyes          # to whom GOODBYE is to be said

@@ -39,8 +39,10 @@ cdef void waiting_close(Waiting* waiting) noexcept nogil
 # Room for one more. 0, or -1: no memory.
 cdef int waiting_reserve(Waiting* waiting) noexcept nogil
 
-# To the end of its lane, which may take the room that waiting_reserve has made.
-cdef void waiting_push(Waiting* waiting, Requests* requests, Services* services, uint32_t slot) noexcept nogil
+# To the end of its lane, or its front, which may take the room that waiting_reserve has made.
+cdef void waiting_push(
+    Waiting* waiting, Requests* requests, Services* services, uint32_t slot, bint is_first
+) noexcept nogil
 
 # Whose turn it is among those that wait for the service, which are some; the turn moves on.
 cdef uint32_t waiting_next(Waiting* waiting, Service* service) noexcept nogil

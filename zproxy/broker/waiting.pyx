@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from zproxy.broker.index cimport INDEX_NONE, index_add, index_close, index_find, index_open, index_remove, index_reserve
-from zproxy.broker.request cimport LINK_TURN, Request, queue_append, queue_remove
+from zproxy.broker.request cimport LINK_TURN, Request, queue_append, queue_prepend, queue_remove
 from zproxy.broker.service cimport PRIORITIES, service_sort
 from zproxy.broker.verdict cimport REQUEST_NONE
 
@@ -97,10 +97,15 @@ cdef void lane_give(Waiting* waiting, const Request* request) noexcept nogil:
 # ---- requests ----
 
 
-cdef void waiting_push(Waiting* waiting, Requests* requests, Services* services, uint32_t slot) noexcept nogil:
+cdef void waiting_push(
+    Waiting* waiting, Requests* requests, Services* services, uint32_t slot, bint is_first
+) noexcept nogil:
     cdef Request* request = &requests.table[slot]
     request.lane = lane_obtain(waiting, request)
-    queue_append(requests, &waiting.lanes[request.lane].requests, LINK_TURN, slot)
+    if is_first:
+        queue_prepend(requests, &waiting.lanes[request.lane].requests, LINK_TURN, slot)
+    else:
+        queue_append(requests, &waiting.lanes[request.lane].requests, LINK_TURN, slot)
     request.service.waiting += 1
     request.service.waiting_bytes += request.message_bytes
     waiting.count += 1

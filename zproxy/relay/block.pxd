@@ -90,6 +90,9 @@ cdef int message_append(Pool* pool, Message* message, const uint8_t* source, siz
 # Moves all of `source` behind `message`; `source` is empty afterwards.
 cdef void message_join(Message* message, Message* source) noexcept nogil
 
+# A second message of the same bytes, which are shared: nobody may change them. 0, or -1: no memory (target is empty).
+cdef int message_share(Pool* pool, const Message* source, Message* target) noexcept nogil
+
 # Cuts `count` bytes off the front.
 cdef void message_skip(Pool* pool, Message* message, uint64_t count) noexcept nogil
 

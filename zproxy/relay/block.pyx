@@ -212,6 +212,26 @@ cdef void message_join(Message* message, Message* source) noexcept nogil:
     source.bytes = 0
 
 
+cdef int message_share(Pool* pool, const Message* source, Message* target) noexcept nogil:
+    cdef const Slice* slice = source.head
+    cdef Slice* copy
+    target.head = target.tail = NULL
+    target.bytes = 0
+    while slice != NULL:
+        copy = slice_take(pool, slice.block, slice.offset, slice.length, 0)
+        if copy == NULL:
+            message_release(pool, target)
+            return -1
+        if target.tail != NULL:
+            target.tail.next = copy
+        else:
+            target.head = copy
+        target.tail = copy
+        target.bytes += slice.length
+        slice = slice.next
+    return 0
+
+
 cdef void message_skip(Pool* pool, Message* message, uint64_t count) noexcept nogil:
     cdef Slice* slice
     message.bytes -= count

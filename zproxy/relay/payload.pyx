@@ -36,22 +36,33 @@ cdef int payload_keep(
         return -1
     payload = &payloads.entries[number]
     payload.message = message[0]
-    payload.owner = connection_tag(owner)
+    payload.owner = 0
     payload.charge = message.bytes + sizeof(Slice) + RECORD_BYTES
-    owner.waiting_bytes += payload.charge
+    if owner != NULL:
+        payload.owner = connection_tag(owner)
+        owner.waiting_bytes += payload.charge
     hub.pool.live_bytes += RECORD_BYTES
     memset(message, 0, sizeof(Message))
     return 0
 
 
+cdef const Message* payload_absolve(Payloads* payloads, Hub* hub, uint32_t number) noexcept nogil:
+    cdef Payload* payload = &payloads.entries[number]
+    cdef Connection* owner
+    if payload.owner != 0:
+        owner = hub_find(hub, payload.owner)
+        payload.owner = 0
+        if owner != NULL:
+            intake_refund(hub, owner, payload.charge)
+    return &payload.message
+
+
 cdef void payload_take(Payloads* payloads, Hub* hub, uint32_t number, Message* message) noexcept nogil:
     cdef Payload* payload = &payloads.entries[number]
-    cdef Connection* owner = hub_find(hub, payload.owner)
     message[0] = payload.message
     memset(&payload.message, 0, sizeof(Message))
     hub.pool.live_bytes -= RECORD_BYTES
-    if owner != NULL:
-        intake_refund(hub, owner, payload.charge)
+    payload_absolve(payloads, hub, number)
 
 
 cdef void payloads_inherit(Payloads* payloads, Hub* hub, Connection* elder, Connection* heir) noexcept nogil:
