@@ -18,6 +18,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from zproxy.broker.balance cimport Balance
 from zproxy.broker.broker cimport Broker, Limits
 from zproxy.broker.report cimport Report
+from zproxy.broker.ring cimport RING_IDS
 from zproxy.relay.backlog cimport Backlog
 from zproxy.relay.block cimport Message
 from zproxy.relay.connection cimport Connection
@@ -27,6 +28,7 @@ from zproxy.relay.payload cimport Payloads
 cdef enum:
     WORKER_BUSY_BYTES = 262144  # a worker with so much unwritten gets nothing more for now
     WORDS_BYTES = 1048576       # of the broker's own words a peer may have so much beyond its outbox's budget
+    DEDUP_IDS = RING_IDS        # of a node, that are remembered at most
     FRAMES_MAX = 16384          # of a managed message: a receiver's libzmq takes 64 bytes for each, however empty
 
 cdef struct Notice:              # frame 1 of what the broker says, ready for the wire; borrowed from the Relay object

@@ -38,7 +38,7 @@ from zproxy.relay.connection cimport (
     connection_takes, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
-from zproxy.relay.hub cimport Hub, hub_doom, hub_random
+from zproxy.relay.hub cimport Hub, connection_tag, hub_doom, hub_random
 from zproxy.relay.intake cimport intake_refund, reply_budget
 from zproxy.relay.outbox cimport outbox_reclaim
 from zproxy.relay.payload cimport (
@@ -388,42 +388,76 @@ cdef int managed_keep(Fastpath* path, Hand* hand, uint32_t number, Connection* o
     return message_keep(path, &message, number, owner)
 
 
-# Keeps a copy of the message in hand, which goes on: of a large one its blocks are shared. Nobody's charge.
-cdef int managed_copy(Fastpath* path, const Hand* hand, uint32_t number) noexcept nogil:
+# Keeps a copy of what goes out under the envelope: of a large message the blocks are shared. Nobody's charge.
+cdef int managed_copy(Fastpath* path, const Hand* hand, const EnvelopeView* envelope, uint32_t number) noexcept nogil:
+    cdef uint8_t[<int>LONG_HEADER_BYTES + <int>ENVELOPE_BYTES_MAX] head
+    cdef uint32_t head_bytes = head_write(head, envelope, hand.has_more)
+    cdef size_t rest = hand.count - hand.head_bytes if hand.has_more and hand.chain == NULL else 0
     cdef Message message
-    if hand.chain != NULL:
-        if message_share(&path.hub.pool, hand.chain, &message) != 0:
-            return -1
-    elif backlog_pack(&path.backlog, &path.hub.pool, hand.bytes, hand.count, hand.bytes, 0, &message) != 0:
+    cdef Message body
+    if backlog_pack(
+        &path.backlog, &path.hub.pool, head, head_bytes, hand.bytes + hand.head_bytes, rest, &message
+    ) != 0:
         return -1
+    if hand.chain != NULL and hand.has_more:
+        if message_share(&path.hub.pool, hand.chain, &body) != 0:
+            message_release(&path.hub.pool, &message)
+            return -1
+        message_skip(&path.hub.pool, &body, hand.head_bytes)
+        message_join(&message, &body)
     return message_keep(path, &message, number, NULL)
+
+
+# A copy stays, where the verdict says so.
+cdef inline void managed_route(
+    Fastpath* path, Hand* hand, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    cdef Connection* target = path.hub.table[verdict.peer]
+    if verdict.payload != <uint32_t>PAYLOAD_NONE and managed_copy(path, hand, envelope, verdict.payload) != 0:
+        broker_unretained(&path.broker)
+    if target.side == SIDE_FRONTEND and not node_takes(path, target):
+        broker_undelivered(&path.broker, envelope, verdict)
+        return
+    managed_forward(path, hand, envelope, target)
+
+
+cdef void elder_close(Fastpath* path, Connection* elder, Connection* heir) noexcept nogil:
+    counter_add(&path.hub.counters, CLOSED_FENCED, 1)
+    hub_doom(path.hub, elder, REASON_FENCED, 0)
+    payloads_inherit(&path.payloads, path.hub, connection_tag(elder), heir)
+
+
+# What is not charged is an outcome, kept for a node that is not there.
+cdef void managed_store(
+    Fastpath* path, Connection* source, Hand* hand, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    if verdict.is_charged:
+        if managed_keep(path, hand, verdict.payload, source) != 0:
+            broker_unkept(&path.broker, envelope, verdict)
+    elif managed_copy(path, hand, envelope, verdict.payload) != 0:
+        broker_unretained(&path.broker)
 
 
 # Does what the broker said about the message in hand, which came from `source`.
 cdef inline void verdict_execute(
     Fastpath* path, Connection* source, Hand* hand, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
-    cdef Connection* target
-    cdef Connection* elder
-    if verdict.kind == VERDICT_KEEP and managed_keep(path, hand, verdict.payload, source) != 0:
-        broker_unkept(&path.broker, envelope, verdict)
+    cdef uint32_t payload
+    if verdict.kind == VERDICT_KEEP:
+        managed_store(path, source, hand, envelope, verdict)
     elif verdict.kind == VERDICT_PASS:
-        if verdict.payload != <uint32_t>PAYLOAD_NONE and managed_copy(path, hand, verdict.payload) != 0:
-            broker_unretained(&path.broker)
-        target = path.hub.table[verdict.peer]
-        if target.side == SIDE_FRONTEND and not node_takes(path, target):
-            broker_undelivered(&path.broker, envelope, verdict)
-        else:
-            managed_forward(path, hand, envelope, target)
+        managed_route(path, hand, envelope, verdict)
+    elif verdict.kind == VERDICT_SEND:
+        payload_send(path, envelope, verdict)
     if verdict.kind == VERDICT_SAY:
         managed_say(path, envelope, verdict)
-    if verdict.spent != <uint32_t>PAYLOAD_NONE:
-        payload_drop(&path.payloads, path.hub, verdict.spent)
+    for payload in verdict.spent:
+        if payload != <uint32_t>PAYLOAD_NONE:
+            payload_drop(&path.payloads, path.hub, payload)
     if verdict.closing != <uint32_t>PEER_NONE:
-        elder = path.hub.table[verdict.closing]
-        counter_add(&path.hub.counters, CLOSED_FENCED, 1)
-        hub_doom(path.hub, elder, REASON_FENCED, 0)
-        payloads_inherit(&path.payloads, path.hub, elder, source)
+        elder_close(path, path.hub.table[verdict.closing], source)
+    if verdict.inherited:
+        payloads_inherit(&path.payloads, path.hub, verdict.inherited, source)
 
 
 # Those who take no more are not given anything by the next decision.
@@ -505,29 +539,36 @@ cdef void managed_pass_large(Fastpath* path, Connection* peer, Message* message,
     message_release(&path.hub.pool, message)
 
 
-cdef inline void message_send(Fastpath* path, Message* message, EnvelopeView* envelope, uint32_t peer) noexcept nogil:
+# A kept message goes out. One that finds no room at its node has become words, which are for the caller to say.
+cdef inline void message_send(
+    Fastpath* path, Message* message, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
     cdef Hand hand
+    cdef Connection* target = path.hub.table[verdict.peer]
     hand.bytes = message.head.block.bytes + message.head.offset
     hand.count = message.head.length
     hand.chain = NULL if message.head == message.tail and message.bytes <= SMALL_BYTES else message
     hand_read(&hand, envelope)  # it had no fault when it came
     broker_address(&path.broker, path.hub.now_ms, envelope)
-    managed_forward(path, &hand, envelope, path.hub.table[peer])
+    if target.side == SIDE_FRONTEND and not node_takes(path, target):
+        broker_undelivered(&path.broker, envelope, verdict)
+    else:
+        managed_forward(path, &hand, envelope, target)
     message_release(&path.hub.pool, message)
 
 
-# A kept request that somebody can take now. Without memory its worker would wait for ever for what it was promised.
-cdef void payload_send(Fastpath* path, EnvelopeView* envelope, const Verdict* verdict) noexcept nogil:
+# Without memory its receiver would wait for ever for what it was promised.
+cdef void payload_send(Fastpath* path, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef Message message
     cdef const Message* kept
-    if verdict.spent == verdict.payload:
+    if verdict.spent[0] == verdict.payload:
         payload_take(&path.payloads, path.hub, verdict.payload, &message)
     else:
         kept = payload_absolve(&path.payloads, path.hub, verdict.payload)
         if message_share(&path.hub.pool, kept, &message) != 0:
             hub_doom(path.hub, path.hub.table[verdict.peer], REASON_NO_MEMORY, 0)
             return
-    message_send(path, &message, envelope, verdict.peer)
+    message_send(path, &message, envelope, verdict)
 
 
 cdef void broker_steps(Fastpath* path) noexcept nogil:
@@ -535,10 +576,7 @@ cdef void broker_steps(Fastpath* path) noexcept nogil:
     cdef Verdict verdict
     leaving_tell(path)
     while broker_step(&path.broker, path.hub.now_ms, &envelope, &verdict):
-        if verdict.kind == VERDICT_SEND:
-            payload_send(path, &envelope, &verdict)
-        else:
-            verdict_execute(path, NULL, NULL, &envelope, &verdict)
+        verdict_execute(path, NULL, NULL, &envelope, &verdict)
         leaving_tell(path)
 
 
@@ -615,7 +653,8 @@ cdef void managed_join(Fastpath* path, Connection* peer) noexcept nogil:
     cdef EnvelopeView envelope
     cdef Verdict verdict
     broker_join(
-        &path.broker, peer.slot, ROLE_WORKER if peer.side == SIDE_BACKEND else ROLE_NODE, &envelope, &verdict
+        &path.broker, peer.slot, ROLE_WORKER if peer.side == SIDE_BACKEND else ROLE_NODE, connection_tag(peer),
+        &envelope, &verdict,
     )
     if verdict.kind == VERDICT_SAY:
         managed_say(path, &envelope, &verdict)

@@ -5,6 +5,7 @@ from zproxy._report import PeerRow, ServiceRow
 FRONTEND: int
 BACKEND: int
 MAX_FRAMES: int
+DEDUP_IDS: int
 BEAT_MS: int
 EVENT_KINDS: tuple[str, ...]
 
@@ -33,6 +34,9 @@ class Relay:
         spin_auto: bool = ...,
         no_worker_wait_ms: int = ...,
         retain_bytes: int = ...,
+        dedup_bytes: int = ...,
+        dedup_ms: int = ...,
+        absence_ms: int = ...,
         welcome: bytes = ...,
         accepted: bytes = ...,
     ) -> None: ...

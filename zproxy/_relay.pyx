@@ -13,7 +13,7 @@ from libc.string cimport memset
 from posix.unistd cimport getpid
 
 from zproxy._engine cimport Engine, engine_close, engine_open, engine_run
-from zproxy._fastpath cimport FRAMES_MAX, Notice
+from zproxy._fastpath cimport DEDUP_IDS as PATH_DEDUP_IDS, FRAMES_MAX, Notice
 from zproxy._report cimport report_unwrap
 from zproxy.counters cimport COUNTER_COUNT, GAUGE_COUNT
 from zproxy.relay.address cimport Address, address_pack_ip, address_pack_path
@@ -55,6 +55,7 @@ cdef extern from *:
     bint ZPROXY_IS_DEBUG
 
 MAX_FRAMES = <int>FRAMES_MAX
+DEDUP_IDS = <int>PATH_DEDUP_IDS
 BEAT_MS = <int>PEERING_BEAT_MS
 FRONTEND = <int>SIDE_FRONTEND
 BACKEND = <int>SIDE_BACKEND
@@ -129,7 +130,8 @@ cdef class Relay:
     def __cinit__(
         self, *, uint64_t max_message_bytes, uint64_t memory_bytes, uint64_t connection_bytes,
         int64_t heartbeat_ms=0, int64_t stall_ms=30_000, int64_t handshake_ms=5_000, int64_t spin_us=100,
-        bint spin_auto=True, int64_t no_worker_wait_ms=0, uint64_t retain_bytes=0, bytes welcome=b"",
+        bint spin_auto=True, int64_t no_worker_wait_ms=0, uint64_t retain_bytes=0,
+        uint64_t dedup_bytes=0, int64_t dedup_ms=600000, int64_t absence_ms=60000, bytes welcome=b"",
         bytes accepted=b"",
     ):
         cdef int code
@@ -148,6 +150,9 @@ cdef class Relay:
         self.engine.path.limits.retry_after_ms = RETRY_AFTER_MS
         self.engine.path.limits.retain_bytes = retain_bytes
         self.engine.path.limits.retain_node_bytes = retain_bytes // 2
+        self.engine.path.limits.dedup_bytes = dedup_bytes
+        self.engine.path.limits.dedup_ms = dedup_ms
+        self.engine.path.limits.absence_ms = absence_ms
         self.welcome, self.accepted = frame_of(welcome), frame_of(accepted)
         notice_set(&self.engine.path.welcome, self.welcome)
         notice_set(&self.engine.path.accepted, self.accepted)

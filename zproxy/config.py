@@ -182,6 +182,12 @@ class Settings:
         "Limits",
         "Requests that workers have, kept for another delivery; half of it for one node. eighth: of --memory.",
     )
+    dedup_memory_bytes: int = _option(
+        _size(0, {"off": lambda: 0}),
+        "256MiB",
+        "Limits",
+        "Outcomes remembered for nodes that send a request again, at most an eighth of --memory. off: it runs again.",
+    )
     stall_ms: int = _option(
         _milliseconds(0.1, DAY_S),
         "30s",
@@ -200,6 +206,12 @@ class Settings:
         "Times",
         "How long a request waits for a first worker of its service; deadline: as long as it may take.",
     )
+    absence_ms: int = _option(
+        _milliseconds(0.0, DAY_S),
+        "1m",
+        "Times",
+        "How long a node whose connection ended may be away until what it has open is cancelled.",
+    )
     drain_ms: int = _option(
         _milliseconds(0.0, DAY_S), "10s", "Times", "At the end, wait this long until what was accepted is written."
     )
@@ -214,6 +226,11 @@ class Settings:
     def retention_bytes(self) -> int:
         """`retain_bytes`, its share of the memory worked out."""
         return self.memory_bytes // 8 if self.retain_bytes == EIGHTH else self.retain_bytes
+
+    @property
+    def dedup_bytes(self) -> int:
+        """`dedup_memory_bytes`, at most its share of the memory."""
+        return min(self.dedup_memory_bytes, self.memory_bytes // 8)
 
     @classmethod
     def of(cls, **given: Any) -> Settings:

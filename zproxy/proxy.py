@@ -12,7 +12,7 @@ from types import TracebackType
 import msgspec
 
 from zproxy import endpoints
-from zproxy._relay import BACKEND, BEAT_MS, FRONTEND, MAX_FRAMES, Relay
+from zproxy._relay import BACKEND, BEAT_MS, DEDUP_IDS, FRONTEND, MAX_FRAMES, Relay
 from zproxy._report import PeerRow, ServiceRow
 from zproxy.config import Endpoints, Settings
 from zproxy.endpoints import Bound
@@ -24,6 +24,7 @@ from zproxy.units import Size, Time
 
 JOIN_MS = 100  # Python's signal handlers run at least this often while a thread waits for the end
 STOP_MARGIN_S = 5.0
+DEDUP_MS = 600_000  # how long outcomes are remembered, memory permitting
 PROTOCOL_VERSION = 1
 CHUNK_BYTES = 1 << 20
 
@@ -54,9 +55,11 @@ class Proxy:
         memory: Size | None = None,
         connection_memory: Size | None = None,
         retain: Size | None = None,
+        dedup_memory: Size | None = None,
         stall: Time | None = None,
         heartbeat: Time | None = None,
         no_worker_wait: Time | None = None,
+        absence: Time | None = None,
         drain: Time | None = None,
         spin: Time | None = None,
     ) -> None:
@@ -70,9 +73,11 @@ class Proxy:
             memory=memory,
             connection_memory=connection_memory,
             retain=retain,
+            dedup_memory=dedup_memory,
             stall=stall,
             heartbeat=heartbeat,
             no_worker_wait=no_worker_wait,
+            absence=absence,
             drain=drain,
             spin=spin,
         )
@@ -191,8 +196,11 @@ def _relay_of(settings: Settings) -> Relay:
         spin_auto=settings.spin.is_auto,
         no_worker_wait_ms=settings.no_worker_wait_ms,
         retain_bytes=settings.retention_bytes,
+        dedup_bytes=settings.dedup_bytes,
+        dedup_ms=DEDUP_MS,
+        absence_ms=settings.absence_ms,
         welcome=msgspec.msgpack.encode(_welcome(settings)),
-        accepted=msgspec.msgpack.encode({}),
+        accepted=msgspec.msgpack.encode({"dedup": [DEDUP_IDS, DEDUP_MS]} if settings.dedup_bytes else {}),
     )
 
 

@@ -67,7 +67,7 @@ def test_an_answer_a_slow_node_cannot_take_is_told_all_the_same(
 @pytest.mark.parametrize("count", [10, 300])
 def test_a_node_that_ends_over_its_budget_leaves_nothing_behind(hosted: Host, managed: Managed, count: int) -> None:
     """Of three hundred requests most are still in the sockets, with its FIN behind them."""
-    proxy = hosted(connection_memory=64 * KIB, memory=64 * MIB)
+    proxy = hosted(connection_memory=64 * KIB, memory=64 * MIB, absence="0s")
     node = greeted_node(proxy, managed)
     for _ in range(count):
         node.request("later", bytes(10_000))

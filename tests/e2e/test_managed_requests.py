@@ -325,7 +325,7 @@ def test_what_is_malformed_is_answered_and_counted(hosted: Host, managed: Manage
 
 
 def test_a_node_that_leaves_takes_its_requests_along(hosted: Host, managed: Managed) -> None:
-    proxy = hosted()
+    proxy = hosted(absence="0s")
     node, worker = pair(proxy, managed)
     node.request("square", CONTENT)
     node.request("square", bytes(100_000))
@@ -476,3 +476,48 @@ def test_a_routing_id_announces_where_metadata_cannot(hosted: Host, peers: Peers
     for endpoint in (proxy.frontend, proxy.backend):
         peer = peers.connect(zmq.DEALER, endpoint, routing_id=b"\0ZPX\1anything")
         assert Envelope.parse(peer.recv_multipart()[0]).kind == Kind.WELCOME
+
+
+# ---- nodes that come back ----
+
+
+def test_a_node_that_comes_back_has_its_outcome_without_another_run(hosted: Host, managed: Managed) -> None:
+    proxy = hosted()
+    node, worker = pair(proxy, managed)
+    sequence = node.request("square", CONTENT)
+    delivery, _ = worker.read(Kind.REQUEST)
+    node.close()
+    proxy.wait_for("connections_closed")
+    worker.answer(delivery, CONTENT, b"result" * 10_000)
+    proxy.wait_for("managed_undelivered")
+    back = managed(proxy.frontend, "node1", incarnation=node.incarnation)
+    back.hello()
+    back.request("square", CONTENT, sequence=sequence, flags=Flag.RESENT)
+    reply, frames = back.read(Kind.REPLY)
+    assert (reply.sequence, reply.name, reply.conversation) == (sequence, "m1", back.conversation)
+    assert frames == [CONTENT, b"result" * 10_000]
+    back.request("square", CONTENT, sequence=sequence, flags=Flag.RESENT)
+    assert back.read(Kind.REPLY)[1] == frames
+    assert worker.hears_nothing()
+    stats = proxy.stats()
+    assert (stats["managed_deliveries"], stats["managed_recalled"]) == (1, 2)
+    assert_books_balance(stats)
+
+
+def test_what_a_node_has_open_goes_on_while_it_is_away(hosted: Host, managed: Managed) -> None:
+    proxy = hosted()
+    node, worker = pair(proxy, managed)
+    running, waiting = node.request("square", CONTENT), node.request("square", CONTENT)
+    delivery, _ = worker.read(Kind.REQUEST)
+    node.close()
+    proxy.wait_for("connections_closed")
+    back = managed(proxy.frontend, "node1", incarnation=node.incarnation)
+    back.hello()
+    for sequence in (running, waiting):
+        back.request("square", CONTENT, sequence=sequence, flags=Flag.RESENT)
+    proxy.wait_for("managed_joined", 2)
+    worker.answer(delivery, CONTENT)
+    assert back.read(Kind.REPLY)[0].sequence == running
+    worker.answer(worker.read(Kind.REQUEST)[0], CONTENT)
+    assert back.read(Kind.REPLY)[0].sequence == waiting
+    assert_books_balance(proxy.stats())

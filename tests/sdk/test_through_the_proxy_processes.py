@@ -169,7 +169,7 @@ master.stop()
 def test_a_program_that_ends_without_a_close_does_not_hang(
     hosted: Host, master_process: Start, program: Program
 ) -> None:
-    proxy = hosted()
+    proxy = hosted(absence="0s")
     master = master_process(proxy.backend, concurrency=2)
     child = program(
         """

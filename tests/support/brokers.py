@@ -125,12 +125,20 @@ class Desk:
     no_worker_wait_ms: int = 0
     retain_bytes: int = 1 << 30
     retain_node_bytes: int = 1 << 30
+    dedup_bytes: int = 0
+    dedup_ms: int = 600_000
+    absence_ms: int = 60_000
     now_ms: int = 1_000_000
     probe: BrokerProbe = field(init=False)
 
     def __post_init__(self) -> None:
         self.probe = BrokerProbe(
-            self.no_worker_wait_ms, retain_bytes=self.retain_bytes, retain_node_bytes=self.retain_node_bytes
+            self.no_worker_wait_ms,
+            retain_bytes=self.retain_bytes,
+            retain_node_bytes=self.retain_node_bytes,
+            dedup_bytes=self.dedup_bytes,
+            dedup_ms=self.dedup_ms,
+            absence_ms=self.absence_ms,
         )
 
     def connect_node(self, slot: int) -> Node:

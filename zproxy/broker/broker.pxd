@@ -32,8 +32,9 @@ cdef int broker_open(Broker* broker, const Limits* limits, Counters* counters, u
 cdef void broker_close(Broker* broker) noexcept nogil
 
 # A managed connection stands: `envelope` is the WELCOME to say. DROP: no memory, and the caller closes the peer.
+# `ticket`, not 0, is the caller's name for what it charges to the connection, which a later one may inherit.
 cdef void broker_join(
-    Broker* broker, uint32_t peer, Role role, EnvelopeView* envelope, Verdict* verdict
+    Broker* broker, uint32_t peer, Role role, uint64_t ticket, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil
 
 # A message of a joined peer, read without a fault. `content` is frame 1 (NULL: none, or beyond what lies in one piece),
@@ -53,7 +54,7 @@ cdef void broker_malformed(
 cdef void broker_undelivered(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
 # There was no memory for what the last verdict said to KEEP: the request ends in BUSY. / For the copy of what it said
-# to PASS, or for what broker_unsent said to KEEP: its node is asked for it should it be needed.
+# to PASS, or to KEEP without a charge: its node is asked for it, or told so, should it be needed.
 cdef void broker_unkept(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 cdef void broker_unretained(Broker* broker) noexcept nogil
 
@@ -71,7 +72,7 @@ cdef void broker_set_usable(Broker* broker, uint32_t peer, bint is_usable) noexc
 # broker_due_ms.
 cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
-# SEND: `envelope` is the payload's own, read again; it becomes the worker's. Right after broker_step, and once.
+# SEND: `envelope` is the payload's own, read again; it becomes the receiver's. Right after the verdict, and once.
 cdef void broker_address(Broker* broker, int64_t now_ms, EnvelopeView* envelope) noexcept nogil
 
 # When broker_step has something to do although nothing happens; INT64_MAX: never; 0: at once.

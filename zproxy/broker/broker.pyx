@@ -20,20 +20,22 @@ from zproxy.broker.ledger cimport (
 )
 from zproxy.broker.outcome cimport outcome_progress, outcome_take, outcome_undelivered
 from zproxy.broker.peer cimport (
-    ROW_GOODBYE, Peer, peer_at, peer_judge, peer_release, peer_seat, peer_unseat, peers_close, peers_open, row_leave
+    ROW_GOODBYE, Peer, peer_at, peer_is_there, peer_judge, peer_seat, peer_unseat, peers_close, peers_open, row_leave
 )
 from zproxy.broker.presence cimport (
-    presence_credit, presence_dismiss, presence_end, presence_goodbye, presence_hello, presence_ready
+    presence_credit, presence_dismiss, presence_due_ms, presence_end, presence_expire, presence_goodbye,
+    presence_hello, presence_ready
 )
+from zproxy.broker.recall cimport recall_code, recall_forget, recall_undo, recall_unkept
 from zproxy.broker.request cimport (
-    REQUEST_ABANDONED, REQUEST_AWAITED, REQUEST_ENDING, REQUEST_FREE, REQUEST_LEASED, REQUEST_WAITING, Request,
+    REQUEST_ABANDONED, REQUEST_AWAITED, REQUEST_ENDING, REQUEST_LEASED, REQUEST_WAITING, Request,
     lease_find, lease_of, requests_close, requests_open
 )
 from zproxy.broker.retry cimport retry_is_due, retry_is_possible, retry_next
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_number, sentence_words
 from zproxy.broker.service cimport Service, services_close, services_open
 from zproxy.broker.speech cimport say, say_error, say_malformed, say_outcome
-from zproxy.broker.verdict cimport REQUEST_NONE, verdict_clear
+from zproxy.broker.verdict cimport REQUEST_NONE, verdict_clear, verdict_spend
 from zproxy.broker.waiting cimport waiting_close, waiting_oldest_ms, waiting_open
 from zproxy.counters cimport MANAGED_LATE, counter_add
 from zproxy.envelope cimport (
@@ -45,6 +47,8 @@ from zproxy.envelope cimport (
 cdef int broker_open(Broker* broker, const Limits* limits, Counters* counters, uint64_t seed) noexcept nogil:
     broker.limits = limits[0]
     broker.counters = counters
+    broker.memory.limit_bytes = limits.dedup_bytes
+    broker.memory.window_ms = limits.dedup_ms
     broker.errands.first = broker.errands.last = REQUEST_NONE
     broker.rationed.first = broker.rationed.last = REQUEST_NONE
     requests_open(&broker.requests)
@@ -56,15 +60,6 @@ cdef int broker_open(Broker* broker, const Limits* limits, Counters* counters, u
 
 
 cdef void broker_close(Broker* broker) noexcept nogil:
-    cdef uint32_t slot
-    cdef Request* request
-    for slot in range(broker.requests.capacity):
-        request = &broker.requests.table[slot]
-        if request.state == <int>REQUEST_FREE:
-            continue
-        peer_release(&broker.peers, request.node)
-        if request.worker != NULL:
-            peer_release(&broker.peers, request.worker)
     peers_close(&broker.peers)
     services_close(&broker.services)
     requests_close(&broker.requests)
@@ -78,11 +73,12 @@ cdef void broker_close(Broker* broker) noexcept nogil:
 
 
 cdef void broker_join(
-    Broker* broker, uint32_t peer, Role role, EnvelopeView* envelope, Verdict* verdict
+    Broker* broker, uint32_t peer, Role role, uint64_t ticket, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef Peer* newcomer = peer_seat(&broker.peers, peer, role)
     verdict_clear(verdict)
     if newcomer != NULL:
+        newcomer.ticket = ticket
         say(newcomer, WELCOME, CONTENT_WELCOME, envelope, verdict)
 
 
@@ -102,6 +98,7 @@ cdef void broker_unsent(Broker* broker, uint32_t peer, const EnvelopeView* envel
         return
     ledger_keep(broker, slot)
     broker.in_hand = slot
+    broker.recalling = NULL
     verdict.kind = VERDICT_KEEP
     verdict.payload = request.payload
 
@@ -194,11 +191,11 @@ cdef void node_hear(
 
 
 cdef void worker_hear(
-    Broker* broker, Peer* worker, EnvelopeView* envelope, int64_t now_ms, Verdict* verdict
+    Broker* broker, Peer* worker, EnvelopeView* envelope, uint64_t message_bytes, int64_t now_ms, Verdict* verdict
 ) noexcept nogil:
     cdef uint8_t kind = envelope.head.kind
     if kind == <int>REPLY or kind == <int>ERROR:
-        outcome_take(broker, worker, envelope, verdict)
+        outcome_take(broker, worker, envelope, message_bytes, verdict)
     elif kind == <int>PROGRESS:
         peer_listen(worker, &envelope.head, now_ms)
         outcome_progress(broker, worker, envelope, verdict)
@@ -231,7 +228,7 @@ cdef void broker_message(
     elif speaker.role == ROLE_NODE:
         node_hear(broker, speaker, envelope, message_bytes, now_ms, verdict)
     else:
-        worker_hear(broker, speaker, envelope, now_ms, verdict)
+        worker_hear(broker, speaker, envelope, message_bytes, now_ms, verdict)
 
 
 cdef void broker_malformed(
@@ -255,7 +252,13 @@ cdef void broker_unkept(Broker* broker, EnvelopeView* envelope, Verdict* verdict
 
 
 cdef void broker_unretained(Broker* broker) noexcept nogil:
-    ledger_unkeep(broker, broker.in_hand)
+    if broker.recalling == NULL:
+        ledger_unkeep(broker, broker.in_hand)
+        return
+    recall_unkept(broker)
+    broker.passed.is_kept = False
+    if not peer_is_there(broker.recalling):
+        recall_undo(broker)
 
 
 # ---- without an event ----
@@ -303,7 +306,7 @@ cdef void errand_do(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdi
     errand_drop(broker, slot)
     if request.state == <int>REQUEST_ABANDONED:
         say_about(broker, slot, request.worker, CANCEL, envelope, verdict)
-        verdict.spent = ledger_unkeep(broker, slot)
+        verdict_spend(verdict, ledger_unkeep(broker, slot))
     elif request.state == <int>REQUEST_AWAITED:
         say_resend(broker, request, envelope, verdict)
     elif request.state == <int>REQUEST_LEASED:
@@ -313,11 +316,13 @@ cdef void errand_do(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdi
             say_about(broker, slot, request.node, ACCEPTED, envelope, verdict)
         else:
             say_ending(broker, request, envelope, verdict)
-        verdict.spent = ledger_unkeep(broker, slot)
+            if request.kind != <int>POST:
+                recall_code(broker, request, request.code, verdict)
+        verdict_spend(verdict, ledger_unkeep(broker, slot))
         ledger_settle(broker, slot, request.outcome)
         ledger_free(broker, slot)
     else:
-        verdict.spent = ledger_unkeep(broker, slot)
+        verdict_spend(verdict, ledger_unkeep(broker, slot))
         ledger_free(broker, slot)
 
 
@@ -364,11 +369,12 @@ cdef bint send_next(Broker* broker, EnvelopeView* envelope, Verdict* verdict) no
         demand_doubt(broker, slot, envelope, verdict)
         return True
     broker.in_hand = slot
+    broker.recalling = NULL
     verdict.kind = VERDICT_SEND
     verdict.payload = request.payload
     verdict.peer = request.worker.slot
     if not retry_is_possible(request) or not ledger_retain(broker, slot):
-        verdict.spent = ledger_unkeep(broker, slot)
+        verdict_spend(verdict, ledger_unkeep(broker, slot))
     return True
 
 
@@ -381,6 +387,10 @@ cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Ve
         return True
     if broker.is_aborting and abort_next(broker, envelope, verdict):
         return True
+    presence_expire(broker)
+    while broker.forgetful.first != NULL:
+        if recall_forget(broker, verdict):
+            return True
     while retry_is_due(broker):
         retry_next(broker)
     if expire_next(broker, now_ms, envelope, verdict) or send_next(broker, envelope, verdict):
@@ -398,15 +408,18 @@ cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Ve
 
 
 cdef void broker_address(Broker* broker, int64_t now_ms, EnvelopeView* envelope) noexcept nogil:
-    dispatch_address(broker, broker.in_hand, now_ms, envelope)
+    if broker.recalling == NULL:
+        dispatch_address(broker, broker.in_hand, now_ms, envelope)
+    else:
+        envelope.head.conversation = broker.recalling.conversation
 
 
 cdef int64_t broker_due_ms(const Broker* broker) noexcept nogil:
     if broker.errands.first != <uint32_t>REQUEST_NONE or broker.goodbyes.first != NULL or broker.able.first != NULL:
         return 0
-    if broker.is_aborting or are_workers_to_be_told(broker) or retry_is_due(broker):
+    if broker.is_aborting or are_workers_to_be_told(broker) or retry_is_due(broker) or broker.forgetful.first != NULL:
         return 0
-    return deadlines_due_ms(&broker.deadlines)
+    return min(deadlines_due_ms(&broker.deadlines), presence_due_ms(broker))
 
 
 cdef void broker_drain(Broker* broker) noexcept nogil:

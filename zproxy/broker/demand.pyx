@@ -10,6 +10,7 @@ from zproxy.broker.ledger cimport (
     ledger_split, ledger_unkeep, ledger_unwait, ledger_wait
 )
 from zproxy.broker.peer cimport Peer
+from zproxy.broker.recall cimport recall_answer, recall_code
 from zproxy.broker.request cimport (
     REQUEST_AWAITED, REQUEST_ENDING, REQUEST_LEASED, REQUEST_RESTING, REQUEST_WAITING, Request, request_is_nobodys
 )
@@ -19,7 +20,7 @@ from zproxy.broker.service cimport (
     Service, service_find, service_has_worker, service_is_guarded, service_obtain, service_settle, service_was_offered
 )
 from zproxy.broker.speech cimport say_error, say_malformed, say_outcome
-from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_KEEP, VERDICT_PASS
+from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_KEEP, VERDICT_PASS, verdict_spend
 from zproxy.counters cimport (
     MANAGED_CANCELLED, MANAGED_DROPPED_CANCELS, MANAGED_EXPIRED, MANAGED_EXPIRED_NO_WORKER,
     MANAGED_EXPIRED_UNKNOWN_SERVICE, MANAGED_FAILED, MANAGED_JOINED, MANAGED_LEASES_EXPIRED, MANAGED_REFUSED_BUSY,
@@ -122,10 +123,12 @@ cdef void demand_route(
     cdef Peer* worker = dispatch_arrival(broker, slot)
     cdef const Request* request = &broker.requests.table[slot]
     broker.in_hand = slot
+    broker.recalling = NULL
     if worker == NULL:
         ledger_wait(broker, slot)
         ledger_keep(broker, slot)
         verdict.kind = VERDICT_KEEP
+        verdict.is_charged = True
         verdict.payload = request.payload
         return
     dispatch_address(broker, slot, now_ms, envelope)
@@ -146,6 +149,8 @@ cdef void demand_take(
         return
     if slot != <uint32_t>INDEX_NONE:
         demand_join(broker, slot, envelope, now_ms)
+        return
+    if envelope.head.flags & <int>RESENT and recall_answer(broker, node, envelope, verdict):
         return
     if demand_refuse(broker, node, envelope, verdict):
         return
@@ -175,6 +180,13 @@ cdef void demand_unkept(Broker* broker, EnvelopeView* envelope, Verdict* verdict
 # ---- the end, but by an answer ----
 
 
+cdef inline void request_remember(
+    Broker* broker, const Request* request, uint16_t code, Verdict* verdict
+) noexcept nogil:
+    if request.kind != <int>POST:
+        recall_code(broker, request, code, verdict)
+
+
 # Settled as `counter` while nobody had it: its node, if there is one, is told `code`; its payload is needed no more.
 cdef void waiting_over(
     Broker* broker, uint32_t slot, uint16_t code, int counter, EnvelopeView* envelope, Verdict* verdict
@@ -183,7 +195,8 @@ cdef void waiting_over(
     if request.is_listed:
         say_outcome(broker, request, code, envelope, verdict)
     ledger_unwait(broker, slot)
-    verdict.spent = ledger_unkeep(broker, slot)
+    verdict_spend(verdict, ledger_unkeep(broker, slot))
+    request_remember(broker, request, code, verdict)
     ledger_settle(broker, slot, counter)
     ledger_free(broker, slot)
 
@@ -203,7 +216,8 @@ cdef bint lease_over(
     cdef bint is_told = is_asked or request.kind != <int>POST
     if is_told:
         say_outcome(broker, request, code, envelope, verdict)
-    verdict.spent = ledger_unkeep(broker, slot)
+    verdict_spend(verdict, ledger_unkeep(broker, slot))
+    request_remember(broker, request, code, verdict)
     ledger_settle(broker, slot, counter)
     ledger_abandon(broker, slot)
     return is_told

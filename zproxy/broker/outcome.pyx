@@ -1,15 +1,16 @@
 """Outcome: what workers say about their leases; see outcome.pxd for the contract."""
 
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from zproxy.broker.dispatch cimport worker_freed
 from zproxy.broker.ledger cimport ledger_end, ledger_free, ledger_settle, ledger_unkeep, ledger_unlease
-from zproxy.broker.peer cimport Peer, peer_at
+from zproxy.broker.peer cimport Peer, peer_at, peer_is_there
+from zproxy.broker.recall cimport recall_outcome, recall_undo
 from zproxy.broker.request cimport REQUEST_ABANDONED, Request, lease_find
 from zproxy.broker.retry cimport MISHAP_FAILED, MISHAP_RETURNED, retry_refusal, retry_take
 from zproxy.broker.sentence cimport sentence_begin
 from zproxy.broker.speech cimport say_error
-from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_PASS, verdict_clear
+from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_DROP, VERDICT_KEEP, VERDICT_PASS, verdict_spend
 from zproxy.counters cimport (
     MANAGED_DELIVERED, MANAGED_DROPPED_PROGRESS, MANAGED_FAILED, MANAGED_LATE, MANAGED_RETURNED, MANAGED_UNDELIVERED,
     counter_add
@@ -70,9 +71,21 @@ cdef void post_over(Broker* broker, uint32_t slot, int counter) noexcept nogil:
     ledger_free(broker, slot)
 
 
+# Its node is not there: kept for it, or as if it had never been delivered.
+cdef void outcome_store(Broker* broker, Verdict* verdict) noexcept nogil:
+    counter_add(broker.counters, MANAGED_UNDELIVERED, 1)
+    broker.counters.values[broker.passed.counter] -= 1
+    if broker.passed.is_kept:
+        verdict.kind = VERDICT_KEEP
+        return
+    recall_undo(broker)
+    verdict.kind = VERDICT_DROP
+
+
 # To its node, unless it goes on.
 cdef void request_over(
-    Broker* broker, uint32_t slot, const Peer* worker, EnvelopeView* envelope, Verdict* verdict
+    Broker* broker, uint32_t slot, const Peer* worker, EnvelopeView* envelope, uint64_t message_bytes,
+    Verdict* verdict
 ) noexcept nogil:
     cdef const Request* request = &broker.requests.table[slot]
     cdef Head* head = &envelope.head
@@ -84,12 +97,18 @@ cdef void request_over(
     outcome_pass(request, worker, envelope, verdict)
     broker.passed.counter = MANAGED_FAILED if is_error else MANAGED_DELIVERED
     broker.passed.is_guarded = request.is_guarded
-    verdict.spent = ledger_unkeep(broker, slot)
+    broker.passed.is_again = False
+    broker.passed.is_kept = recall_outcome(broker, request, message_bytes, verdict)
+    verdict_spend(verdict, ledger_unkeep(broker, slot))
     ledger_settle(broker, slot, broker.passed.counter)
+    if not peer_is_there(request.node):
+        outcome_store(broker, verdict)
     ledger_free(broker, slot)
 
 
-cdef void outcome_take(Broker* broker, Peer* worker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+cdef void outcome_take(
+    Broker* broker, Peer* worker, EnvelopeView* envelope, uint64_t message_bytes, Verdict* verdict
+) noexcept nogil:
     cdef Head* head = &envelope.head
     cdef uint32_t slot = lease_find(&broker.requests, worker, head.lease, head.incarnation, head.sequence)
     if slot == <uint32_t>REQUEST_NONE:
@@ -98,12 +117,12 @@ cdef void outcome_take(Broker* broker, Peer* worker, EnvelopeView* envelope, Ver
     ledger_unlease(broker, slot)
     if broker.requests.table[slot].state == <int>REQUEST_ABANDONED:
         counter_add(broker.counters, MANAGED_LATE, 1)
-        verdict.spent = ledger_unkeep(broker, slot)
+        verdict_spend(verdict, ledger_unkeep(broker, slot))
         ledger_free(broker, slot)
     elif broker.requests.table[slot].kind == <int>POST:
         post_over(broker, slot, MANAGED_FAILED if head.kind == <int>ERROR else MANAGED_DELIVERED)
     else:
-        request_over(broker, slot, worker, envelope, verdict)
+        request_over(broker, slot, worker, envelope, message_bytes, verdict)
     worker_freed(broker, worker)
 
 
@@ -117,7 +136,7 @@ cdef void outcome_progress(Broker* broker, Peer* worker, EnvelopeView* envelope,
     request = &broker.requests.table[slot]
     if request.lease_ms:
         request.lease_due_ms = broker.now_ms + request.lease_ms     # the alarm looks again when it comes
-    if not request.wants_progress or not request.is_listed or request.kind == <int>POST:
+    if not request.wants_progress or not peer_is_there(request.node) or request.kind == <int>POST:
         counter_add(broker.counters, MANAGED_DROPPED_PROGRESS, 1)
         return
     outcome_pass(request, worker, envelope, verdict)
@@ -126,19 +145,22 @@ cdef void outcome_progress(Broker* broker, Peer* worker, EnvelopeView* envelope,
 cdef void outcome_undelivered(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef Peer* node = peer_at(&broker.peers, verdict.peer)
     cdef uint16_t attempt = envelope.head.attempt
-    cdef bint may_run_twice = not broker.passed.is_guarded
-    verdict_clear(verdict)
+    cdef bint may_ask_again = broker.passed.is_kept or not broker.passed.is_guarded
+    verdict.kind = VERDICT_DROP     # what is spent stays to be dropped
     if envelope.head.kind == <int>PROGRESS:
         counter_add(broker.counters, MANAGED_DROPPED_PROGRESS, 1)
         return
-    broker.counters.values[broker.passed.counter] -= 1
-    counter_add(broker.counters, MANAGED_UNDELIVERED, 1)
-    if may_run_twice:
+    if not broker.passed.is_again:
+        broker.counters.values[broker.passed.counter] -= 1
+        counter_add(broker.counters, MANAGED_UNDELIVERED, 1)
+    if not broker.passed.is_kept:
+        recall_undo(broker)
+    if may_ask_again:
         sentence_begin(&broker.sentence, b"this node had too much unread to take the answer: read, and send it again")
     else:
         sentence_begin(&broker.sentence, b"this node had too much unread to take the answer, and it may not run twice")
     say_error(
-        broker, node, RESEND if may_run_twice else OUTCOME_UNKNOWN, envelope.head.incarnation, envelope.head.sequence,
+        broker, node, RESEND if may_ask_again else OUTCOME_UNKNOWN, envelope.head.incarnation, envelope.head.sequence,
         envelope, verdict
     )
     envelope.head.attempt = attempt

@@ -4,16 +4,20 @@ A peer is seated at the slot of its connection. It outlives the connection while
 is to be told names it. Peers are never moved, so requests and services point to them; the gone ones are used again.
 
     joined ─► known (HELLO, READY) ─► leaving (GOODBYE) ─┐
-      │          └► replaced: another connection has its  ├─► gone ─► free, once no request knows it
-      └───────────── name, this one is to be closed ─────┘
+      │         │└► replaced: another connection has its  ├─► gone ─► free, once no request knows it
+      │         │   name, this one is to be closed ──────┤
+      │         └► absent: a node whose connection ended  │
+      │            without GOODBYE; it may come back ─────┤
+      └──────────────────────────────────────────────────┘
 
-Rule 1. A name belongs to one seated peer of its role, who is in the table under it exactly while `is_named`.
+Rule 1. A name belongs to one peer of its role, seated or absent, who is in the table under it exactly while `is_named`.
 Rule 2. What a worker may hold is decided in one place (peer_judge) whenever something about it changes.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from zproxy.broker.verdict cimport ROLE_COUNT, Role
+from zproxy.broker.ring cimport Ring
+from zproxy.broker.verdict cimport PEER_NONE, ROLE_COUNT, Role
 from zproxy.names cimport Names
 
 cdef enum:
@@ -22,6 +26,9 @@ cdef enum:
 cdef enum RowKind:              # rows a peer may stand in, one link for each
     ROW_ABLE                    # workers that may find something waiting
     ROW_GOODBYE                 # those to whom GOODBYE is to be said
+    ROW_ABSENT                  # nodes that may come back, with what they have open; who went first first
+    ROW_REMEMBERED              # nodes that may come back, and have nothing open any more
+    ROW_FORGET                  # nodes of whose outcomes some, or all, are to be forgotten
     ROW_COUNT
 
 cdef struct Peer
@@ -48,7 +55,7 @@ cdef struct Offering:           # a service that a worker offers
 cdef struct Peer:               # what a pick looks at comes first, in one cache line
     Queue requests              # of a node: open ones and posts; of a worker: its leases, live or not
     uint32_t may_hold           # of a worker, requests that may be with it; 0: unknown, leaving, unusable or paused
-    uint32_t slot               # of its connection; PEER_NONE = gone
+    uint32_t slot               # of its connection; PEER_NONE = absent or gone
     uint32_t number             # its own as long as anybody knows it: owner in an Index
     uint32_t conversation       # never 0
     Role role
@@ -56,6 +63,7 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     bint is_known               # HELLO or READY was accepted
     bint is_leaving             # said GOODBYE
     bint is_replaced
+    bint is_forgetting          # of a node: its ring is being emptied
     bint is_usable              # its outbox has room, and it lives
     uint8_t name_bytes
     uint8_t[PEER_NAME_BYTES] name
@@ -63,6 +71,9 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     uint32_t references         # requests that know it
     uint64_t settled            # requests that came to an end with it
     uint64_t retained_bytes     # of a node's requests that workers have, see keeping.pxd
+    uint64_t ticket             # the caller's, of its newest connection
+    int64_t left_ms             # of an absent node: when
+    Ring ring                   # of a node
 
     bint has_step               # what it told last
     bint has_progress
@@ -79,13 +90,15 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     PeerLink[ROW_COUNT] links
     Peer* next_free
 
-cdef struct Peers:              # owns all peers and the seats; see peers_open
+cdef struct Peers:              # owns all peers, the seats and `by_number`; see peers_open
     Peer** seats                # by slot; NULL = nobody
     uint32_t capacity
+    Peer** by_number            # all that were made
+    uint32_t number_capacity
     Peer* free
     uint32_t made               # so many there are, seated, gone and free
     uint32_t live               # of them seated, or known by a request
-    Names[ROLE_COUNT] names     # name → slot
+    Names[ROLE_COUNT] names     # name → number
     uint64_t random_state
 
 # Empty, from zeroed. 0, or -1: no memory.
@@ -95,8 +108,11 @@ cdef void peers_close(Peers* peers) noexcept nogil
 # A connection stands: its peer, unknown yet, in a new conversation. NULL: no memory.
 cdef Peer* peer_seat(Peers* peers, uint32_t slot, Role role) noexcept nogil
 
-# The connection is gone. The peer is free at once, or when the last request forgets it.
+# The connection is gone. The peer is free at once, or when it has no name and the last request forgets it.
 cdef void peer_unseat(Peers* peers, Peer* peer) noexcept nogil
+
+# An absent one, unnamed now, is free, at once or when the last request forgets it.
+cdef void peer_dismiss(Peers* peers, Peer* peer) noexcept nogil
 
 # The next number of a sequence that the seed decides.
 cdef uint64_t peers_random(Peers* peers) noexcept nogil
@@ -113,8 +129,8 @@ cdef int peer_name(Peers* peers, Peer* peer, const uint8_t* name, uint8_t name_b
 # Its name is anybody's again. No-op for one who has none.
 cdef void peer_unname(Peers* peers, Peer* peer) noexcept nogil
 
-# `heir`, unknown yet, is the same peer come back: `peer` takes its seat and conversation, name and requests stay with
-# it, and `heir` is left behind, replaced, on the elder's seat.
+# `heir`, unknown yet, is the same peer come back: `peer` takes its seat, conversation and ticket; its name and requests
+# stay with it. `heir` is left behind, replaced, on the elder's seat; or free, where the elder was absent.
 cdef void peer_move(Peers* peers, Peer* peer, Peer* heir) noexcept nogil
 
 # Joins the row's end; no-op for one who stands in it. / Leaves it; no-op for one who does not.
@@ -124,6 +140,10 @@ cdef void row_leave(PeerQueue* row, Peer* peer, RowKind kind) noexcept nogil
 
 cdef inline Peer* peer_at(const Peers* peers, uint32_t slot) noexcept nogil:
     return peers.seats[slot] if slot < peers.capacity else NULL
+
+
+cdef inline bint peer_is_there(const Peer* peer) noexcept nogil:
+    return peer.slot != <uint32_t>PEER_NONE
 
 
 # What it may hold follows from all the rest.

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
-from zproxy.broker.verdict cimport PEER_NONE, REQUEST_NONE, Role
+from zproxy.broker.verdict cimport REQUEST_NONE, Role
 from zproxy.names cimport NAME_NONE, names_add, names_close, names_find, names_open, names_remove
 
 cdef enum:
@@ -22,26 +22,21 @@ cdef int peers_open(Peers* peers, uint64_t seed) noexcept nogil:
 
 cdef inline void peer_destroy(Peer* peer) noexcept nogil:
     free(peer.offerings)
+    free(peer.ring.entries)
     free(peer)
 
 
-# Whoever is still known by a request is reached from there: the broker ends all requests before.
 cdef void peers_close(Peers* peers) noexcept nogil:
-    cdef uint32_t slot
+    cdef uint32_t number
     cdef int role
-    cdef Peer* peer
-    for slot in range(peers.capacity):
-        if peers.seats[slot] != NULL:
-            peer_unseat(peers, peers.seats[slot])
-    while peers.free != NULL:
-        peer = peers.free
-        peers.free = peer.next_free
-        peer_destroy(peer)
+    for number in range(peers.made):
+        peer_destroy(peers.by_number[number])
     for role in range(ROLE_COUNT):
         names_close(&peers.names[role])
+    free(peers.by_number)
     free(peers.seats)
-    peers.seats = NULL
-    peers.capacity = 0
+    peers.by_number = peers.seats = NULL
+    peers.made = peers.capacity = 0
 
 
 # splitmix64: a conversation has to differ from those before, a pause from its neighbours'; neither is a secret.
@@ -76,14 +71,31 @@ cdef int seats_reserve(Peers* peers, uint32_t slot) noexcept nogil:
     return 0
 
 
+cdef int numbers_reserve(Peers* peers) noexcept nogil:
+    cdef uint32_t capacity
+    cdef Peer** grown
+    if peers.made < peers.number_capacity:
+        return 0
+    capacity = max(peers.number_capacity * 2, <uint32_t>CAPACITY_FIRST)
+    grown = <Peer**>realloc(peers.by_number, capacity * sizeof(void*))
+    if grown == NULL:
+        return -1
+    peers.by_number = grown
+    peers.number_capacity = capacity
+    return 0
+
+
 cdef Peer* peer_take(Peers* peers) noexcept nogil:
     cdef Peer* peer = peers.free
     if peer != NULL:
         peers.free = peer.next_free
         return peer
+    if numbers_reserve(peers) != 0:
+        return NULL
     peer = <Peer*>calloc(1, sizeof(Peer))
     if peer != NULL:
         peer.number = peers.made
+        peers.by_number[peers.made] = peer
         peers.made += 1
     return peer
 
@@ -123,28 +135,31 @@ cdef void peer_forget(Peers* peers, Peer* peer) noexcept nogil:
     peers.live -= 1
 
 
+cdef void peer_dismiss(Peers* peers, Peer* peer) noexcept nogil:
+    if peer.references == 0 and not peer.is_named and not peer_is_there(peer):
+        peer_forget(peers, peer)
+
+
 cdef void peer_unseat(Peers* peers, Peer* peer) noexcept nogil:
     peers.seats[peer.slot] = NULL
     peer.slot = PEER_NONE
-    if peer.references == 0:
-        peer_forget(peers, peer)
+    peer_dismiss(peers, peer)
 
 
 cdef void peer_release(Peers* peers, Peer* peer) noexcept nogil:
     peer.references -= 1
-    if peer.references == 0 and peer.slot == <uint32_t>PEER_NONE:
-        peer_forget(peers, peer)
+    peer_dismiss(peers, peer)
 
 
 cdef Peer* peer_named(const Peers* peers, Role role, const uint8_t* name, uint8_t name_bytes) noexcept nogil:
-    cdef uint32_t slot = names_find(&peers.names[<int>role], name, name_bytes)
-    return NULL if slot == <uint32_t>NAME_NONE else peers.seats[slot]
+    cdef uint32_t number = names_find(&peers.names[<int>role], name, name_bytes)
+    return NULL if number == <uint32_t>NAME_NONE else peers.by_number[number]
 
 
 cdef int peer_name(Peers* peers, Peer* peer, const uint8_t* name, uint8_t name_bytes) noexcept nogil:
     memcpy(peer.name, name, name_bytes)
     peer.name_bytes = name_bytes
-    if names_add(&peers.names[<int>peer.role], peer.name, name_bytes, peer.slot) != 0:
+    if names_add(&peers.names[<int>peer.role], peer.name, name_bytes, peer.number) != 0:
         return -1
     peer.is_named = True
     return 0
@@ -152,23 +167,24 @@ cdef int peer_name(Peers* peers, Peer* peer, const uint8_t* name, uint8_t name_b
 
 cdef void peer_unname(Peers* peers, Peer* peer) noexcept nogil:
     if peer.is_named:
-        names_remove(&peers.names[<int>peer.role], peer.name, peer.name_bytes, peer.slot)
+        names_remove(&peers.names[<int>peer.role], peer.name, peer.name_bytes, peer.number)
         peer.is_named = False
 
 
 cdef void peer_move(Peers* peers, Peer* peer, Peer* heir) noexcept nogil:
     cdef uint32_t slot = peer.slot
     cdef uint32_t conversation = peer.conversation
-    peer_unname(peers, peer)
     peer.slot = heir.slot
     peer.conversation = heir.conversation
+    peer.ticket = heir.ticket
     heir.slot = slot
     heir.conversation = conversation
     heir.is_replaced = True
     peers.seats[peer.slot] = peer
-    peers.seats[heir.slot] = heir
-    names_add(&peers.names[<int>peer.role], peer.name, peer.name_bytes, peer.slot)      # into the room it has just left
-    peer.is_named = True
+    if peer_is_there(heir):
+        peers.seats[heir.slot] = heir
+    else:
+        peer_dismiss(peers, heir)
 
 
 cdef void row_enter(PeerQueue* row, Peer* peer, RowKind kind) noexcept nogil:

@@ -2,9 +2,13 @@
 
 Names are settled here. A newcomer of a taken name is refused, unless it is the holder come back (the same incarnation):
 then the elder connection is replaced. A node that came back keeps its requests; a worker's leases end with the elder.
+
+A node whose connection ends without GOODBYE is absent: its requests go on, and their outcomes are kept for it. After
+`absence_ms` those without an outcome are cancelled, and run anew should it send them again; after the window of
+de-duplication, or when a successor takes its name, it is forgotten.
 """
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 
 from zproxy.broker.peer cimport Peer
 from zproxy.broker.state cimport Broker
@@ -24,6 +28,10 @@ cdef void presence_goodbye(Broker* broker, Peer* peer, EnvelopeView* envelope, V
 
 # Its connection is gone, or replaced. What follows from it are errands.
 cdef void presence_end(Broker* broker, Peer* peer) noexcept nogil
+
+# Who has been away for too long? Cancels, and forgets. / When there is somebody; INT64_MAX: nobody is away.
+cdef void presence_expire(Broker* broker) noexcept nogil
+cdef int64_t presence_due_ms(const Broker* broker) noexcept nogil
 
 # GOODBYE to all of a role that are known, and do not leave anyway.
 cdef void presence_dismiss(Broker* broker, Role role) noexcept nogil

@@ -1,6 +1,6 @@
 """Presence: who is there; see presence.pxd for the contract."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp
 
 from zproxy.broker.dispatch cimport offers_changed, worker_changed, worker_freed
@@ -9,8 +9,10 @@ from zproxy.broker.ledger cimport (
     ledger_unwait
 )
 from zproxy.broker.peer cimport (
-    ROW_ABLE, ROW_GOODBYE, Peer, peer_judge, peer_move, peer_name, peer_named, peer_unname, row_enter, row_leave
+    ROW_ABLE, ROW_ABSENT, ROW_GOODBYE, ROW_REMEMBERED, Peer, peer_is_there, peer_judge, peer_move, peer_name,
+    peer_named, peer_release, peer_unname, row_enter, row_leave
 )
+from zproxy.broker.recall cimport recall_discard
 from zproxy.broker.request cimport (
     LINK_NODE, REQUEST_ABANDONED, REQUEST_ENDING, REQUEST_LEASED, Request, request_is_nobodys
 )
@@ -21,12 +23,16 @@ from zproxy.broker.speech cimport say, say_error, say_malformed
 from zproxy.broker.verdict cimport CONTENT_ACCEPTED, CONTENT_NONE, REQUEST_NONE, ROLE_NODE, Role
 from zproxy.counters cimport (
     MANAGED_CANCELLED, MANAGED_FAILED, MANAGED_REFUSED_BUSY, MANAGED_REFUSED_NAME_IN_USE, MANAGED_REPLACED,
-    MANAGED_WORKER_LOST, counter_add
+    MANAGED_RETURNED_NODES, MANAGED_WORKER_LOST, counter_add
 )
 from zproxy.envelope cimport (
     ACCEPTED, BUSY, GOODBYE, NAME_IN_USE, OFFER_NOT_IDEMPOTENT, OFFERS_MAX, POST, EnvelopeView, Offer,
     offer_next
 )
+
+
+cdef enum:
+    ABSENT_MAX = 16384          # some KiB each: beyond it, who went first is forgotten
 
 
 # ---- names ----
@@ -70,6 +76,16 @@ cdef Peer* presence_replace(Broker* broker, Peer* elder, Peer* peer, Verdict* ve
     return peer
 
 
+# An absent node is back, on another connection, whose peer is free now.
+cdef Peer* presence_return(Broker* broker, Peer* node, Peer* newcomer, Verdict* verdict) noexcept nogil:
+    counter_add(broker.counters, MANAGED_RETURNED_NODES, 1)
+    if node.requests.count:
+        verdict.inherited = node.ticket
+    absent_leave(broker, node)
+    peer_move(&broker.peers, node, newcomer)
+    return node
+
+
 # The name the peer says is its own from now on. Returns the peer, which may be the elder one come back; or NULL: the
 # verdict says why not.
 cdef Peer* presence_name(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
@@ -80,7 +96,11 @@ cdef Peer* presence_name(Broker* broker, Peer* peer, EnvelopeView* envelope, Ver
         say_malformed(broker, peer, b"this connection has another name or incarnation already", envelope, verdict)
         return NULL
     holder = peer_named(&broker.peers, peer.role, envelope.name, envelope.head.name_bytes)
-    if holder != NULL:
+    if holder != NULL and not peer_is_there(holder):
+        if has_name(holder, envelope):
+            return presence_return(broker, holder, peer, verdict)
+        node_dismiss(broker, holder)
+    elif holder != NULL:
         if not has_name(holder, envelope):
             say_name_in_use(broker, peer, envelope, verdict)
             return NULL
@@ -206,6 +226,17 @@ cdef void request_desert(Broker* broker, uint32_t slot, bint is_gone) noexcept n
     ledger_abandon(broker, slot)
 
 
+# Nobody will hear of its posts, which go on.
+cdef void posts_desert(Broker* broker, Peer* node) noexcept nogil:
+    cdef uint32_t slot = node.requests.first
+    cdef uint32_t after
+    while slot != <uint32_t>REQUEST_NONE:
+        after = broker.requests.table[slot].links[<int>LINK_NODE].after
+        if broker.requests.table[slot].kind == <int>POST:
+            request_desert(broker, slot, True)
+        slot = after
+
+
 cdef void requests_desert(Broker* broker, Peer* node, bint is_gone) noexcept nogil:
     cdef uint32_t slot = node.requests.first
     cdef uint32_t after
@@ -255,15 +286,88 @@ cdef void presence_goodbye(Broker* broker, Peer* peer, EnvelopeView* envelope, V
     worker_freed(broker, peer)
 
 
+cdef void absent_leave(Broker* broker, Peer* node) noexcept nogil:
+    row_leave(&broker.absent, node, ROW_ABSENT)
+    row_leave(&broker.remembered, node, ROW_REMEMBERED)
+    broker.absent_count -= 1
+
+
+cdef void absent_enter(Broker* broker, Peer* node) noexcept nogil:
+    posts_desert(broker, node)
+    node.left_ms = broker.now_ms
+    row_enter(&broker.absent, node, ROW_ABSENT)
+    broker.absent_count += 1
+    if broker.absent_count > ABSENT_MAX:
+        node_dismiss(broker, broker.remembered.first or broker.absent.first)
+
+
+# Is there anything of it to come back for?
+cdef inline bint may_be_absent(const Broker* broker, const Peer* node) noexcept nogil:
+    return (
+        broker.memory.limit_bytes and node.is_named and not node.is_leaving
+        and (node.requests.count != 0 or node.ring.capacity != 0)
+    )
+
+
+cdef void node_forget(Broker* broker, Peer* node) noexcept nogil:
+    peer_unname(&broker.peers, node)
+    requests_desert(broker, node, True)
+    recall_discard(broker, node)
+
+
+# It will not come back.
+cdef void node_dismiss(Broker* broker, Peer* node) noexcept nogil:
+    absent_leave(broker, node)
+    node.references += 1        # until all is done with it
+    node_forget(broker, node)
+    peer_release(&broker.peers, node)
+
+
+cdef inline int64_t absence_ms(const Broker* broker) noexcept nogil:
+    return min(broker.limits.absence_ms, broker.memory.window_ms)
+
+
+# It has been away for so long that nobody may wait for what it has open.
+cdef void absence_end(Broker* broker, Peer* node) noexcept nogil:
+    requests_desert(broker, node, False)
+    if node.ring.capacity == 0:
+        node_dismiss(broker, node)
+        return
+    row_leave(&broker.absent, node, ROW_ABSENT)
+    row_enter(&broker.remembered, node, ROW_REMEMBERED)
+
+
+cdef void presence_expire(Broker* broker) noexcept nogil:
+    while broker.absent.first != NULL and broker.now_ms - broker.absent.first.left_ms >= absence_ms(broker):
+        absence_end(broker, broker.absent.first)
+    while (
+        broker.remembered.first != NULL
+        and broker.now_ms - broker.remembered.first.left_ms >= broker.memory.window_ms
+    ):
+        node_dismiss(broker, broker.remembered.first)
+
+
+cdef int64_t presence_due_ms(const Broker* broker) noexcept nogil:
+    cdef int64_t due_ms = INT64_MAX
+    if broker.absent.first != NULL:
+        due_ms = broker.absent.first.left_ms + absence_ms(broker)
+    if broker.remembered.first != NULL:
+        due_ms = min(due_ms, broker.remembered.first.left_ms + broker.memory.window_ms)
+    return due_ms
+
+
 cdef void presence_end(Broker* broker, Peer* peer) noexcept nogil:
     peer.is_known = False
     peer_judge(peer)
-    peer_unname(&broker.peers, peer)
     row_leave(&broker.able, peer, ROW_ABLE)
     row_leave(&broker.goodbyes, peer, ROW_GOODBYE)
     if peer.role == ROLE_NODE:
-        requests_desert(broker, peer, True)
+        if may_be_absent(broker, peer):
+            absent_enter(broker, peer)
+        else:
+            node_forget(broker, peer)
         return
+    peer_unname(&broker.peers, peer)
     services_withdraw(&broker.services, peer)
     leases_lose(broker, peer)
     offers_changed(broker)

@@ -15,6 +15,7 @@ from zproxy.broker.broker cimport (
     broker_message, broker_open, broker_retained_bytes, broker_set_usable, broker_step, broker_undelivered,
     broker_unkept, broker_unretained, broker_unsent, broker_waiting, broker_waiting_bytes
 )
+from zproxy.broker.verdict cimport verdict_clear
 from zproxy.counters cimport Counters
 from zproxy.envelope cimport ENVELOPE_BYTES_MAX, FAULT_NONE, EnvelopeView, envelope_read, envelope_write
 
@@ -42,23 +43,28 @@ cdef class BrokerProbe:
     """A broker, its peers' messages as frames 0 in and out.
 
     A verdict is (kind, peer, frame, payload, content, spent, closing): kinds and contents by name, `frame` what goes
-    out, numbers None where there is none. Without `has_memory` no copy of what is passed is kept.
+    out, numbers None where there is none. Without memory no copy of what is passed is kept.
     """
 
     cdef Broker broker
     cdef Counters counters
     cdef readonly dict payloads
     cdef bint has_memory
+    cdef uint64_t tickets
 
     def __cinit__(
         self, int64_t no_worker_wait_ms=0, uint32_t retry_after_ms=500, uint64_t seed=1,
-        uint64_t retain_bytes=1 << 30, uint64_t retain_node_bytes=1 << 30,
+        uint64_t retain_bytes=1 << 30, uint64_t retain_node_bytes=1 << 30, uint64_t dedup_bytes=1 << 30,
+        int64_t dedup_ms=600000, int64_t absence_ms=60000,
     ):
         cdef Limits limits
         limits.no_worker_wait_ms = no_worker_wait_ms
         limits.retry_after_ms = retry_after_ms
         limits.retain_bytes = retain_bytes
         limits.retain_node_bytes = retain_node_bytes
+        limits.dedup_bytes = dedup_bytes
+        limits.dedup_ms = dedup_ms
+        limits.absence_ms = absence_ms
         self.has_memory = True
         self.payloads = {}
         if broker_open(&self.broker, &limits, &self.counters, seed) != 0:
@@ -73,7 +79,10 @@ cdef class BrokerProbe:
         """A connection stands."""
         cdef EnvelopeView envelope
         cdef Verdict verdict
-        broker_join(&self.broker, peer, ROLE_WORKER if is_worker else ROLE_NODE, &envelope, &verdict)
+        self.tickets += 1
+        broker_join(
+            &self.broker, peer, ROLE_WORKER if is_worker else ROLE_NODE, self.tickets, &envelope, &verdict
+        )
         return self._told(&envelope, &verdict)
 
     def message(self, uint32_t peer, bytes frame, int64_t now_ms, bytes content=None, message_bytes=None):
@@ -86,8 +95,12 @@ cdef class BrokerProbe:
             0 if content is None else len(content), len(frame) if message_bytes is None else message_bytes, now_ms,
             &verdict
         )
-        if verdict.kind == VERDICT_PASS and verdict.payload != <uint32_t>PAYLOAD_NONE and not self.has_memory:
+        if verdict.kind == VERDICT_SEND:
+            self._address(&envelope, &verdict, now_ms)
+        elif verdict.payload != <uint32_t>PAYLOAD_NONE and not verdict.is_charged and not self.has_memory:
             broker_unretained(&self.broker)
+        elif verdict.payload != <uint32_t>PAYLOAD_NONE and not verdict.is_charged:
+            self._keep(verdict.payload, self._written(&envelope))
         elif verdict.payload != <uint32_t>PAYLOAD_NONE:
             self._keep(verdict.payload, frame)
         return self._told(&envelope, &verdict)
@@ -115,10 +128,10 @@ cdef class BrokerProbe:
             broker_unretained(&self.broker)
 
     def undelivered(self, uint32_t peer, bytes frame):
-        """The node took no more when the frame was passed."""
+        """The node took no more when the frame was passed; what was spent with it is dropped already."""
         cdef EnvelopeView envelope
         cdef Verdict verdict
-        memset(&verdict, 0xFF, sizeof(Verdict))
+        verdict_clear(&verdict)
         verdict.kind = VERDICT_PASS
         verdict.peer = peer
         self._read(frame, &envelope)
@@ -150,9 +163,7 @@ cdef class BrokerProbe:
         if not broker_step(&self.broker, now_ms, &envelope, &verdict):
             return None
         if verdict.kind == VERDICT_SEND:
-            frame = self.payloads[verdict.payload]
-            self._read(frame, &envelope)
-            broker_address(&self.broker, now_ms, &envelope)
+            self._address(&envelope, &verdict, now_ms)
         return self._told(&envelope, &verdict)
 
     def set_memory(self, bint has_memory):
@@ -193,7 +204,7 @@ cdef class BrokerProbe:
             "lanes": self.broker.waiting.index.count,
             "alarms": self.broker.deadlines.count,
             "errands": self.broker.errands.count,
-            "payloads": self.broker.keeping.used,
+            "payloads": self.broker.keeping.used - self.broker_outcomes(),
             "between": self.broker.between,
             "retrying": self.broker.retrying,
             "rationed": self.broker.rationed.count,
@@ -292,20 +303,49 @@ cdef class BrokerProbe:
             raise ValueError(f"no envelope: {frame!r}")
         return 0
 
+    cdef uint64_t broker_outcomes(self):
+        cdef uint32_t number
+        cdef uint32_t place
+        cdef uint64_t count = 0
+        for number in range(self.broker.peers.made):
+            for place in range(self.broker.peers.by_number[number].ring.capacity):
+                entry = self.broker.peers.by_number[number].ring.entries[place]
+                count += entry.sequence != 0 and entry.payload != <uint32_t>PAYLOAD_NONE
+        return count
+
+    def memory(self):
+        """What is remembered: outcomes kept, bytes charged, rings, absent nodes."""
+        return {
+            "outcomes": self.broker_outcomes(),
+            "bytes": self.broker.memory.bytes,
+            "rings": self.broker.memory.owners,
+            "absent": self.broker.absent_count,
+        }
+
+    cdef int _address(self, EnvelopeView* envelope, const Verdict* verdict, int64_t now_ms) except -1:
+        frame = self.payloads[verdict.payload]
+        self._read(frame, envelope)
+        broker_address(&self.broker, now_ms, envelope)
+        return 0
+
+    cdef object _written(self, const EnvelopeView* envelope):
+        cdef uint8_t[ENVELOPE_BYTES_MAX] target
+        return bytes_of(target, envelope_write(target, envelope))
+
     cdef object _keep(self, uint32_t payload, bytes frame):
         assert payload not in self.payloads, "a payload is kept twice"
         self.payloads[payload] = frame
 
     cdef object _told(self, const EnvelopeView* envelope, const Verdict* verdict):
-        cdef uint8_t[ENVELOPE_BYTES_MAX] target
         frame = None
         if verdict.kind == VERDICT_PASS or verdict.kind == VERDICT_SAY or verdict.kind == VERDICT_SEND:
-            frame = bytes_of(target, envelope_write(target, envelope))
-        if verdict.spent != <uint32_t>PAYLOAD_NONE:
-            del self.payloads[verdict.spent]
+            frame = self._written(envelope)
+        for payload in verdict.spent:
+            if payload != <uint32_t>PAYLOAD_NONE:
+                del self.payloads[payload]
         return (
             VERDICTS[<int>verdict.kind], number_or_none(verdict.peer), frame, number_or_none(verdict.payload),
-            CONTENTS[<int>verdict.content], number_or_none(verdict.spent), number_or_none(verdict.closing),
+            CONTENTS[<int>verdict.content], number_or_none(verdict.spent[0]), number_or_none(verdict.closing),
         )
 
 

@@ -12,7 +12,7 @@ from zproxy.broker.state cimport Broker
 from zproxy.broker.verdict cimport Content, Verdict
 from zproxy.envelope cimport Code, EnvelopeView, Kind
 
-# `kind` to the peer, in its conversation, and nothing else in it.
+# `kind` to the peer, in its conversation, and nothing else in it. To an absent one: nothing.
 cdef void say(Peer* peer, Kind kind, Content content, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
 # ERROR, with the sentence that was composed. About no request: `incarnation` and `sequence` 0.

@@ -2,8 +2,9 @@
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
+from zproxy.broker.peer cimport peer_is_there
 from zproxy.broker.sentence cimport sentence_begin, sentence_end, sentence_words
-from zproxy.broker.verdict cimport CONTENT_NONE, VERDICT_SAY
+from zproxy.broker.verdict cimport CONTENT_NONE, VERDICT_DROP, VERDICT_SAY
 from zproxy.counters cimport MANAGED_DROPPED_ERRORS, MANAGED_REFUSED_MALFORMED, counter_add
 from zproxy.envelope cimport (
     ENVELOPE_MAGIC, ERROR, MALFORMED, POST, REQUEST, Code, EnvelopeView, Head, Kind, envelope_begin
@@ -13,7 +14,7 @@ from zproxy.envelope cimport (
 cdef void say(Peer* peer, Kind kind, Content content, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     envelope_begin(envelope, kind)
     envelope.head.conversation = peer.conversation
-    verdict.kind = VERDICT_SAY
+    verdict.kind = VERDICT_SAY if peer_is_there(peer) else VERDICT_DROP
     verdict.content = content
     verdict.peer = peer.slot
 

@@ -3,6 +3,7 @@
     presence   who is there            ┐            ledger    a request's steps, booked everywhere at once
     demand     what nodes want         ├─ call ─►   dispatch  whose turn it is, and to whom it goes
     outcome    what workers answer     ┘            retry     what becomes of a delivery that came to nothing
+                                                    recall    outcomes remembered, for what is sent again
     broker     the events, and what is to be done   speech    what the broker says itself
                without one
 
@@ -14,8 +15,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from zproxy.broker.deadline cimport Deadlines
 from zproxy.broker.index cimport Index
 from zproxy.broker.keeping cimport Keeping
-from zproxy.broker.peer cimport PeerQueue, Peers, Queue
+from zproxy.broker.peer cimport Peer, PeerQueue, Peers, Queue
 from zproxy.broker.request cimport Requests
+from zproxy.broker.ring cimport Memory, RingEntry
 from zproxy.broker.sentence cimport Sentence
 from zproxy.broker.service cimport Services
 from zproxy.broker.verdict cimport Limits
@@ -25,6 +27,8 @@ from zproxy.counters cimport Counters
 cdef struct Passed:             # the outcome that was passed to a node last, should it not reach its outbox (outcome)
     int counter                 # in which it was counted
     bint is_guarded             # may its request not run twice?
+    bint is_kept                # it can be given again
+    bint is_again               # it is: an elder one
 
 cdef struct Broker:             # owned by the fast path; see broker_open
     Counters* counters          # the hub's
@@ -45,6 +49,13 @@ cdef struct Broker:             # owned by the fast path; see broker_open
     Queue errands               # ledger: requests about which something is to be said
     PeerQueue able              # dispatch: rule 1 there
     PeerQueue goodbyes          # to whom GOODBYE is to be said
+    PeerQueue absent            # presence: nodes that may come back, with what they have open
+    PeerQueue remembered        # presence: those that have nothing open any more
+    uint32_t absent_count       # presence: in both rows
+    PeerQueue forgetful         # recall: nodes of whose outcomes some, or all, are to be forgotten
+    Memory memory               # recall: of all nodes' outcomes
+    RingEntry* recalled         # recall: the newest, until the next event; NULL: forgotten at once
+    Peer* recalling             # whose it is
     Sentence sentence           # speech
     Passed passed
     bint is_draining

@@ -34,8 +34,9 @@ cdef const Message* payload_absolve(Payloads* payloads, Hub* hub, uint32_t numbe
 # It is the caller's again, and nobody's charge.
 cdef void payload_take(Payloads* payloads, Hub* hub, uint32_t number, Message* message) noexcept nogil
 
-# `heir` is the connection of the same peer come back: what is kept for it is charged to that one from now on.
-cdef void payloads_inherit(Payloads* payloads, Hub* hub, Connection* elder, Connection* heir) noexcept nogil
+# `heir` is the connection of the same peer come back, whose tag was `elder`, and which may be gone: what was charged to
+# that one is charged to this from now on.
+cdef void payloads_inherit(Payloads* payloads, Hub* hub, uint64_t elder, Connection* heir) noexcept nogil
 
 # It is needed no more. No-op where none is kept.
 cdef void payload_drop(Payloads* payloads, Hub* hub, uint32_t number) noexcept nogil

@@ -5,6 +5,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from zproxy.relay.block cimport Slice, message_release
+from zproxy.relay.checks cimport check
 from zproxy.relay.hub cimport connection_tag, hub_find
 from zproxy.relay.intake cimport intake_refund
 
@@ -35,6 +36,7 @@ cdef int payload_keep(
     if payloads_reserve(payloads, number) != 0:
         return -1
     payload = &payloads.entries[number]
+    check(payload.message.head == NULL)
     payload.message = message[0]
     payload.owner = 0
     payload.charge = message.bytes + sizeof(Slice) + RECORD_BYTES
@@ -65,19 +67,20 @@ cdef void payload_take(Payloads* payloads, Hub* hub, uint32_t number, Message* m
     payload_absolve(payloads, hub, number)
 
 
-cdef void payloads_inherit(Payloads* payloads, Hub* hub, Connection* elder, Connection* heir) noexcept nogil:
-    cdef uint64_t tag = connection_tag(elder)
+cdef void payloads_inherit(Payloads* payloads, Hub* hub, uint64_t elder, Connection* heir) noexcept nogil:
+    cdef Connection* living = hub_find(hub, elder)
     cdef uint32_t number
     cdef Payload* payload
-    if elder.waiting_bytes == 0:
+    if living != NULL and living.waiting_bytes == 0:
         return
     for number in range(payloads.capacity):
         payload = &payloads.entries[number]
-        if payload.message.head == NULL or payload.owner != tag:
+        if payload.message.head == NULL or payload.owner != elder:
             continue
         payload.owner = connection_tag(heir)
         heir.waiting_bytes += payload.charge
-        intake_refund(hub, elder, payload.charge)
+        if living != NULL:
+            intake_refund(hub, living, payload.charge)
 
 
 cdef void payload_drop(Payloads* payloads, Hub* hub, uint32_t number) noexcept nogil:
