@@ -11,6 +11,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.fake_proxy import FakeProxy, silent
@@ -252,6 +253,20 @@ def test_two_nodes_of_one_process_do_not_meet(proxy: FakeProxy) -> None:
 @pytest.mark.parametrize("endpoints", ["tcp://nowhere", "ftp://127.0.0.1:1", [], ["tcp://127.0.0.1:1", "tcp://x"]])
 def test_an_endpoint_that_can_never_work_is_refused(endpoints: str | list[str]) -> None:
     with pytest.raises(zproxy.SettingError if endpoints == [] else zproxy.EndpointError):
+        Node("node1", endpoints)
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "words"),
+    [
+        (5555, "bad endpoint 5555"),
+        (b"tcp://127.0.0.1:1", "bad endpoint b'tcp://127.0.0.1:1'"),
+        ("tcp://127.0.0.1:0", "name the host and the port"),
+        (["tcp://*:5555"], "name the host and the port"),
+    ],
+)
+def test_an_endpoint_is_named_as_it_was_given(endpoints: Any, words: str) -> None:
+    with pytest.raises(zproxy.EndpointError, match=words):
         Node("node1", endpoints)
 
 

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 
 import zmq
 
-from zproxy import endpoints as texts
 from zproxy.client.session import Session, State
 from zproxy.client.sockets import ManagedSocket
+from zproxy.endpoints import connectable
 from zproxy.errors import EndpointError, SettingError
 
 logger = logging.getLogger("zproxy.node")
@@ -38,11 +38,9 @@ class Line:
     """Raises SettingError and EndpointError for what can never work."""
 
     def __init__(self, name: str, endpoints: str | Sequence[str], now: float) -> None:
-        self._endpoints = [endpoints] if isinstance(endpoints, str) else list(endpoints or ())
+        self._endpoints = connectable(endpoints)
         if not self._endpoints:
-            raise SettingError("a node needs an endpoint, like 'tcp://127.0.0.1:5555'")
-        for endpoint in self._endpoints:
-            texts.parse(endpoint)
+            raise SettingError("a node needs an endpoint, like 'tcp://127.0.0.1:5555': give a proxy's frontend")
         self.session = Session(name, int.from_bytes(os.urandom(8), "little") | 1, ", ".join(self._endpoints))
         self.descriptor = -1  # changes with the socket
         self.is_busy = False  # in the middle of a step: an exception may have torn it
