@@ -197,6 +197,25 @@ def test_an_unclosed_node_is_warned_of_and_ends(proxy: FakeProxy, run: Run) -> N
         gc.collect()
 
 
+def test_a_forked_child_is_told_by_every_method(proxy: FakeProxy) -> None:
+    async def told(node: AsyncNode) -> int:
+        """How many of its methods raise ForkedNode."""
+        calls = (node.request("a"), node.post("a"), node.send_progress(1), node.close(), node.__aenter__())
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        try:
+            node.stats()
+        except zproxy.ForkedNode as error:
+            found.append(error)
+        return sum(isinstance(each, zproxy.ForkedNode) for each in found)
+
+    node = AsyncNode("node1", proxy.endpoint)
+    child = os.fork()
+    if child == 0:
+        os._exit(asyncio.run(told(node)))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 6
+    asyncio.run(node.close())
+
+
 def test_a_node_stays_with_its_loop(proxy: FakeProxy) -> None:
     node = AsyncNode("node1", proxy.endpoint)
     assert asyncio.run(answered(node.request("gradients", 1))) == 1

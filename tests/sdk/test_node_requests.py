@@ -115,7 +115,6 @@ def test_nothing_leaves_when_the_body_cannot_be_sent(proxy: FakeProxy, node: Nod
         *({"service": service} for service in ("no spaces", "", "x" * 65, None, ["a"], b"a")),
         *({"timeout": timeout} for timeout in (0, -1, None, "5s", float("inf"), float("nan"))),
         {"step": -1}, {"step": 1.5}, {"priority": 3}, {"max_attempts": True}, {"key": 5},
-        {"progress": "half"}, {"progress": float("nan")},
     ],
 )  # fmt: skip
 def test_what_no_envelope_can_say_is_refused(node: Node, bad: dict[str, Any]) -> None:
@@ -377,11 +376,6 @@ def test_a_short_timeout_ends_in_time_behind_a_long_one(proxy: FakeProxy, node: 
 def test_tensors_without_names_are_refused(node: Node, tensors: Any) -> None:
     with pytest.raises(zproxy.Unsendable, match=r"tensors: .* has no names: send \{name: array\}"):
         node.request("gradients", tensors=tensors)
-
-
-def test_an_option_that_is_none_is_named(node: Node) -> None:
-    with pytest.raises(TypeError, match="no option 'retries'.*max_attempts"):
-        node.request("gradients", retries=3)  # type: ignore[call-arg]
 
 
 def test_whole_numbers_of_numpy_are_steps(proxy: FakeProxy, node: Node) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import msgspec
 
@@ -33,6 +33,9 @@ class Options(TypedDict, total=False):
     step: int | None
     max_attempts: int
     key: str | bytes | None
+
+
+_OPTIONS = tuple(Options.__annotations__)
 
 
 class Pending(msgspec.Struct, eq=False):
@@ -105,6 +108,17 @@ class KeptPosts:
         self._bytes = 0
 
 
+def options_of(options: Options, also: str) -> dict[str, Any]:
+    """What a call was given besides; `also` is what its signature names itself.
+
+    Raises TypeError for an option that does not exist, as every function does.
+    """
+    for name in options:
+        if name not in _OPTIONS:
+            raise TypeError(f"there is no option {name!r}: {also}, {', '.join(_OPTIONS)}")
+    return cast("dict[str, Any]", options)
+
+
 def fields_of(
     *,
     priority: int = 1,
@@ -114,17 +128,13 @@ def fields_of(
     max_attempts: int = 0,
     key: str | bytes | None = None,
     confirm: bool = False,
-    **unknown: Any,
 ) -> dict[str, Any]:
     """The envelope's fields that say so. Raises SettingError for what does not fit them."""
-    if unknown:
-        known = ", ".join(Options.__annotations__)
-        raise TypeError(f"there is no option {next(iter(unknown))!r}: body_type, tensors, timeout, {known}")
     flags = 0
     fields: dict[str, Any] = {}
-    if not idempotent:
+    if not _truth("idempotent", idempotent):
         flags |= Flag.NOT_IDEMPOTENT
-    if confirm:
+    if _truth("confirm", confirm):
         flags |= Flag.WANTS_ACCEPTED
     if step is not None:
         flags |= Flag.HAS_STEP
@@ -132,10 +142,10 @@ def fields_of(
     if progress is not None:
         flags |= Flag.HAS_PROGRESS
         fields["progress"] = _per_cent(progress)
-    if priority != 1:
-        fields["priority"] = _within("priority", priority, 2)
-    if max_attempts:
-        fields["max_attempts"] = _within("max_attempts", max_attempts, 255)
+    if _within("priority", priority, 2) != 1:
+        fields["priority"] = int(priority)
+    if _within("max_attempts", max_attempts, 255):
+        fields["max_attempts"] = int(max_attempts)
     if key is not None:
         fields["key_hash"] = _hash_of(key)
     if flags:
@@ -165,9 +175,17 @@ def _per_cent(progress: float) -> float:
 
 
 def _hash_of(key: str | bytes) -> int:
-    if not isinstance(key, (str, bytes)):
-        raise SettingError(f"bad key {key!r}: str or bytes")
-    return key_hash(key.encode() if isinstance(key, str) else key)
+    try:
+        return key_hash(key if isinstance(key, bytes) else key.encode())
+    except (AttributeError, UnicodeEncodeError):
+        raise SettingError(f"bad key {key!r}: str that is Unicode, or bytes") from None
+
+
+def _truth(name: str, value: object) -> bool:
+    """"no" and None would count as something else than was meant."""
+    if not isinstance(value, bool):
+        raise SettingError(f"bad {name} {value!r}: True or False")
+    return value
 
 
 def _within(name: str, value: Any, most: int) -> int:

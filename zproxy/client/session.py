@@ -602,13 +602,16 @@ class Session:
         return error_of(code, service=request.service, node=self.name, sentence=sentence, retry_after_ms=retry_ms)
 
     def _closed(self, request: Pending) -> NodeClosed:
-        return NodeClosed(f'node "{self.name}" was closed before its request to "{request.service}" had an outcome')
+        before = f'node "{self.name}" was closed before its request to "{request.service}"'
+        if request.copies:
+            return NodeClosed(f"{before} had an outcome: it may have run; close a node after its last reply")
+        return NodeClosed(f"{before} was sent: make another node for it")
 
 
 def _is_timeout(timeout: float) -> bool:
     try:
-        return 0 < timeout <= REMAINING_MS_MAX / 1000
-    except TypeError:
+        return 0 < timeout <= REMAINING_MS_MAX / 1000 and timeout is not True
+    except (TypeError, ValueError):
         return False
 
 
