@@ -181,19 +181,16 @@ class Master:
             return self._crew
 
     def _made_crew(self) -> Crew:
-        from zproxy import __version__
-
         incarnation = secrets.randbits(64) or 1
         offers = tuple(self._services.offers())
         credit = self.concurrency + self.prefetch
-        agent = f"zproxy-python/{__version__}"
         return Crew(
             self.name,
             self.endpoints,
             self._services,
             concurrency=self.concurrency,
             drain_s=self.drain,
-            session=lambda: WorkerSession(self.name, incarnation, offers, credit, agent),
+            session=lambda: WorkerSession(self.name, incarnation, offers, credit),
         )
 
 

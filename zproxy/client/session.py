@@ -26,8 +26,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from zproxy.client.agent import agent
 from zproxy.client.pending import KeptPosts, Pending, bytes_of, fields_of
-from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, request_head, tlvs_pack, tlvs_parse
+from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, request_head, tlvs_parse
 from zproxy.errors import MalformedEnvelope, NodeClosed, RequestError, SettingError, error_of
 
 TIMEOUT_S = 60.0
@@ -53,7 +54,6 @@ NAME_IN_USE, FENCED, DENIED = int(Code.NAME_IN_USE), int(Code.FENCED), int(Code.
 RESENT = int(Flag.RESENT)
 
 NAME = re.compile("[A-Za-z0-9_./-]{1,64}")
-AGENT = "zproxy-python"
 
 COUNTED = (
     "requests",  # and posts, handed to the session
@@ -385,7 +385,7 @@ class Session:
     def _say_hello(self, now: float) -> None:
         self.state = State.GREETED
         self._hello_at = now
-        self._say(Kind.HELLO, name=self.name, tlvs=tlvs_pack({Tlv.AGENT: AGENT.encode()}))
+        self._say(Kind.HELLO, name=self.name, tlvs=agent())
 
     # ---- what comes ----
 
