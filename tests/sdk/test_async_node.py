@@ -173,6 +173,17 @@ def test_close_ends_what_is_open(proxy: FakeProxy, run: Run) -> None:
     assert len(proxy.all_of(Kind.GOODBYE)) == 1
 
 
+def test_progress_that_nobody_hears_says_so(proxy: FakeProxy, run: Run) -> None:
+    proxy.answers[Kind.REQUEST] = failing(Code.NO_WORKER)
+
+    async def main() -> None:
+        async with AsyncNode("node1", proxy.endpoint) as node:
+            with pytest.raises(zproxy.NoWorker, match='no master offers any more the service "progress"'):
+                await node.send_progress(50)
+
+    run(main())
+
+
 def test_nothing_is_left_after_the_loop(proxy: FakeProxy, run: Run) -> None:
     async def main() -> None:
         async with AsyncNode("node1", proxy.endpoint) as node:
@@ -201,7 +212,7 @@ def test_a_forked_child_is_told_by_every_method(proxy: FakeProxy) -> None:
     async def told(node: AsyncNode) -> int:
         """How many of its methods raise ForkedNode."""
         calls = (node.request("a"), node.post("a"), node.send_progress(1), node.close(), node.__aenter__())
-        found = await asyncio.gather(*calls, return_exceptions=True)
+        found: list[object] = list(await asyncio.gather(*calls, return_exceptions=True))
         try:
             node.stats()
         except zproxy.ForkedNode as error:

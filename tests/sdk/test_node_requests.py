@@ -96,6 +96,15 @@ def test_progress_is_a_request_that_the_proxy_can_read(proxy: FakeProxy, node: N
         node.send_progress(101)
 
 
+def test_progress_that_nobody_hears_says_so(proxy: FakeProxy, node: Node) -> None:
+    proxy.answers[Kind.REQUEST] = failing(Code.UNKNOWN_SERVICE, sentence="no worker; start a worker for it")
+    with pytest.raises(zproxy.UnknownService) as caught:
+        node.send_progress(50, 3)
+    for words in ('"node1"', 'no master has ever offered the service "progress"', "zproxy status", "step="):
+        assert words in str(caught.value)
+    assert proxy.all_of(Kind.REQUEST)[0].envelope.remaining_ms <= 5000
+
+
 def test_the_body_of_a_reply_is_what_was_asked_for(node: Node) -> None:
     assert node.request("gradients", {"step": 3}, body_type=Step).body == Step(3)
     with pytest.raises(zproxy.MalformedContent, match="step"):

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from zproxy import content
 from zproxy.client.line import TICK_S, Line
 from zproxy.client.node import OF_POST, OF_REQUEST, Tensors
-from zproxy.client.pending import Options, Pending, options_of, progress_of
+from zproxy.client.pending import Options, Pending, options_of, progress_of, progress_unheard
 from zproxy.client.readers import CLOSE_S
 from zproxy.client.reply import Reply, check_body_type, reply_of
-from zproxy.client.session import POST, REQUEST, TIMEOUT_S
-from zproxy.errors import ForkedNode, NodeClosed, PeerStateError
+from zproxy.client.session import POST, PROGRESS_S, REQUEST, TIMEOUT_S
+from zproxy.errors import ForkedNode, NodeClosed, NoWorker, PeerStateError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -87,11 +87,14 @@ class AsyncNode:
             return
         (await self._engine.ask(POST, service, packed, timeout, confirm, said)).raise_error()
 
-    async def send_progress(self, progress: float, step: int | None = None, *, timeout: float = TIMEOUT_S) -> Reply:
+    async def send_progress(self, progress: float, step: int | None = None, *, timeout: float = PROGRESS_S) -> Reply:
         """As Node.send_progress."""
         body, options = progress_of(progress, step)
         ended = await self._engine.ask(REQUEST, "progress", content.pack(body), timeout, False, options)
-        return reply_of(ended, Any, monotonic())
+        try:
+            return reply_of(ended, Any, monotonic())
+        except NoWorker as error:
+            raise progress_unheard(error) from None
 
     def stats(self) -> dict[str, int]:
         """As Node.stats."""

@@ -21,11 +21,11 @@ import numpy.typing as npt
 
 from zproxy import content
 from zproxy.client.line import Line
-from zproxy.client.pending import Options, Pending, options_of, progress_of
+from zproxy.client.pending import Options, Pending, options_of, progress_of, progress_unheard
 from zproxy.client.readers import Readers
 from zproxy.client.reply import Reply, check_body_type, reply_of
-from zproxy.client.session import POST, REQUEST, TIMEOUT_S
-from zproxy.errors import ForkedNode, NodeClosed, SettingError
+from zproxy.client.session import POST, PROGRESS_S, REQUEST, TIMEOUT_S
+from zproxy.errors import ForkedNode, NodeClosed, NoWorker, SettingError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -127,10 +127,17 @@ class Node:
         kept = [frame if isinstance(frame, bytes) else bytes(frame) for frame in packed]
         self._readers.hand_over(POST, service, kept, timeout, None, said)
 
-    def send_progress(self, progress: float, step: int | None = None, *, timeout: float = TIMEOUT_S) -> Reply:
-        """Reports `progress` per cent to the service "progress", and to the proxy's own status on the way."""
+    def send_progress(self, progress: float, step: int | None = None, *, timeout: float = PROGRESS_S) -> Reply:
+        """Reports `progress` per cent to the service "progress", and to the proxy's own status on the way.
+
+        Raises as `request` does; UnknownService or NoWorker after `timeout` seconds where no master offers that
+        service. The proxy's status has it all the same.
+        """
         body, options = progress_of(progress, step)
-        return self._ask("progress", content.pack(body), timeout, Any, options)
+        try:
+            return self._ask("progress", content.pack(body), timeout, Any, options)
+        except NoWorker as error:
+            raise progress_unheard(error) from None
 
     def stats(self) -> dict[str, int]:
         """Counters by name (zproxy.client.session.COUNTED); `open` requests; `dedup_ids` and `dedup_ms`, the window

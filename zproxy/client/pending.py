@@ -12,9 +12,10 @@ from typing import Any, TypedDict, cast
 import msgspec
 
 from zproxy.envelope import Envelope, Flag, key_hash
-from zproxy.errors import SettingError
+from zproxy.errors import NoWorker, RequestError, SettingError, UnknownService, error_of
 
 KEPT_POSTS = 1000
+STEP_MAX = 2**64 - 1
 KEPT_POST_BYTES = 16 << 20
 
 
@@ -138,13 +139,13 @@ def fields_of(
         flags |= Flag.WANTS_ACCEPTED
     if step is not None:
         flags |= Flag.HAS_STEP
-        fields["step"] = _within("step", step, 2**64 - 1)
+        fields["step"] = whole("step", step, STEP_MAX)
     if progress is not None:
         flags |= Flag.HAS_PROGRESS
-        fields["progress"] = _per_cent(progress)
-    if _within("priority", priority, 2) != 1:
+        fields["progress"] = per_cent(progress)
+    if whole("priority", priority, 2) != 1:
         fields["priority"] = int(priority)
-    if _within("max_attempts", max_attempts, 255):
+    if whole("max_attempts", max_attempts, 255):
         fields["max_attempts"] = int(max_attempts)
     if key is not None:
         fields["key_hash"] = _hash_of(key)
@@ -155,8 +156,20 @@ def fields_of(
 
 def progress_of(progress: float, step: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Body and options of a progress report."""
-    said = {"progress": _per_cent(progress), "step": step}
+    said = {"progress": per_cent(progress), "step": step}
     return said, dict(said)
+
+
+def progress_unheard(error: NoWorker) -> RequestError:
+    """The same error, in the words of a progress report."""
+    ever = "has ever offered" if isinstance(error, UnknownService) else "offers any more"
+    return error_of(
+        error.code,
+        service=error.service,
+        node=error.node,
+        sentence=f'no master {ever} the service "progress"; the proxy has noted it for zproxy status all the same',
+        remedy='offer it by @master.service("progress"), or say step= with other requests instead',
+    )
 
 
 def bytes_of(frames: Sequence[Any]) -> int:
@@ -164,7 +177,8 @@ def bytes_of(frames: Sequence[Any]) -> int:
     return sum([len(frame) if type(frame) is bytes else memoryview(frame).nbytes for frame in frames])
 
 
-def _per_cent(progress: float) -> float:
+def per_cent(progress: float) -> float:
+    """Raises SettingError for what is none."""
     try:
         is_good = 0 <= progress <= 100  # false for NaN
     except TypeError:
@@ -188,7 +202,8 @@ def _truth(name: str, value: object) -> bool:
     return value
 
 
-def _within(name: str, value: Any, most: int) -> int:
+def whole(name: str, value: Any, most: int) -> int:
+    """Raises SettingError for what is no whole number from 0 to `most`."""
     try:
         number = -1 if isinstance(value, bool) else operator.index(value)  # numpy's whole numbers, too
     except TypeError:

@@ -32,6 +32,7 @@ from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, request_head, tlvs_
 from zproxy.errors import MalformedEnvelope, NodeClosed, RequestError, SettingError, error_of
 
 TIMEOUT_S = 60.0
+PROGRESS_S = 5.0  # nobody waits a minute to say how far it is; the proxy has read it as soon as it came
 GRACE_S = 0.25  # the proxy's own error says more than ours, so it may come that much later than the deadline
 HELLO_S = 5.0  # without an answer for so long, the connection is given up; a name's holder has 2 s to show life
 HELLO_AGAIN_S = 1.0  # after a refusal that names no time
