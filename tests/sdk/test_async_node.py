@@ -7,6 +7,7 @@ import gc
 import importlib.util
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -171,6 +172,18 @@ def test_close_ends_what_is_open(proxy: FakeProxy, run: Run) -> None:
 
     run(main())
     assert len(proxy.all_of(Kind.GOODBYE)) == 1
+
+
+def test_close_does_not_wait_for_a_proxy_that_is_gone(run: Run) -> None:
+    async def main() -> None:
+        with FakeProxy() as proxy:
+            node = AsyncNode("node1", proxy.endpoint)
+            await node.request("gradients")
+        began = time.monotonic()
+        await node.close()
+        assert time.monotonic() - began < 1
+
+    run(main())
 
 
 def test_progress_that_nobody_hears_says_so(proxy: FakeProxy, run: Run) -> None:

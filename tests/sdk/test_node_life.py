@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -81,6 +82,15 @@ def test_close_does_not_wait_for_a_proxy_that_is_not_there() -> None:
     node.post("metrics", 1)
     node.close()
     assert node.stats()["posts_lost"] == 1
+
+
+def test_close_does_not_wait_for_a_proxy_that_is_gone() -> None:
+    with FakeProxy() as proxy:
+        node = Node("node1", proxy.endpoint)
+        node.request("gradients")
+    began = time.monotonic()
+    node.close()
+    assert time.monotonic() - began < 1
 
 
 def test_nothing_is_left_after_a_close(proxy: FakeProxy) -> None:

@@ -174,7 +174,7 @@ class _Engine:
             self.drop_anywhere()
             return
         self.is_closing = True
-        self.session.leave()
+        self.line.leave(monotonic())
         try:
             self.attend()
             self._leaving = asyncio.get_running_loop().create_future()

@@ -92,6 +92,11 @@ class Line:
             self._exchange(now)
         self.is_busy = False
 
+    def leave(self, now: float) -> None:
+        """As Session.leave; a lost connection is noticed, so that nobody waits for a GOODBYE by it."""
+        self._look(now)
+        self.session.leave()
+
     def repair(self, now: float) -> None:
         """After an exception within a step, such as Ctrl-C's: begins anew, and nothing is lost."""
         if self.is_busy:
@@ -138,14 +143,19 @@ class Line:
 
     def _tick(self, now: float) -> None:
         self._tick_at = now + TICK_S
+        self._look(now)
         self.session.tick(now)
-        if self._socket is not None:
-            self._socket.watch(now)
         self._judge(now)
         if self.session.state is State.FENCED:
             self._shut()
         elif self._is_useless(now):
             self._move(now)
+
+    def _look(self, now: float) -> None:
+        """What has become of the connection?"""
+        if self._socket is not None:
+            self._socket.watch(now)
+            self.session.is_lost = not self._socket.is_connected and self.session.state is not State.AWAY
 
     def _judge(self, now: float) -> None:
         """Has a proxy been without use, and since when?"""

@@ -51,7 +51,9 @@ WELCOME, GOODBYE, CANCEL = int(Kind.WELCOME), int(Kind.GOODBYE), int(Kind.CANCEL
 NEED_HELLO, RESEND, NOT_SHARED, CANCELLED = (
     int(code) for code in (Code.NEED_HELLO, Code.RESEND, Code.NOT_SHARED, Code.CANCELLED)
 )
-NAME_IN_USE, FENCED, DENIED = int(Code.NAME_IN_USE), int(Code.FENCED), int(Code.DENIED)
+NAME_IN_USE, FENCED, DENIED, MALFORMED = (
+    int(code) for code in (Code.NAME_IN_USE, Code.FENCED, Code.DENIED, Code.MALFORMED)
+)
 RESENT = int(Flag.RESENT)
 
 NAME = re.compile("[A-Za-z0-9_./-]{1,64}")
@@ -123,6 +125,7 @@ class Session:
         self.state = State.AWAY
         self.welcome = Welcome()
         self.is_draining = False
+        self.is_lost = False  # the connection of this conversation, as far as the line has seen
         self.is_leaving = False
         self.has_left = False
         self.wants_connection = False  # this one answers nothing: the line is to open another
@@ -236,6 +239,12 @@ class Session:
                 self._end(request, self._closed(request))
         if self.state is not State.ACCEPTED and not self._open:
             self.has_left = True
+        self._leave_lost()
+
+    def _leave_lost(self) -> None:
+        """Nobody is there to say GOODBYE to, and nothing is left that might still go to who comes back."""
+        if self.is_leaving and self.is_lost and not self._open:
+            self.has_left = True
 
     def abandon(self) -> None:
         """What could not be sent before the end is lost, and counted."""
@@ -249,6 +258,7 @@ class Session:
         self.where = where
         self.wants_connection = False
         self.is_draining = False
+        self.is_lost = False
         self._conversation = NO_CONVERSATION
         self._control.clear()
         if self.state is not State.FENCED:
@@ -316,13 +326,14 @@ class Session:
             self._goodbye()
 
     def tick(self, now: float) -> None:
-        """What is due by time alone."""
+        """What is due by time alone, or by `is_lost`."""
         if self.state is State.GREETED and now - self._hello_at > HELLO_S:
             self.wants_connection = True
         if self.state is State.REFUSED and self._open and now >= self._hello_at:
             self._say_hello(now)
         if now >= self.next_expiry:
             self._expire(now)
+        self._leave_lost()
 
     # ---- what is sent ----
 
@@ -401,6 +412,7 @@ class Session:
         self.welcome = welcome
         self.counts["conversations"] += 1
         self.is_draining = False
+        self.is_lost = False
         self._conversation = envelope.conversation
         self._control.clear()
         if self.state is not State.FENCED:
@@ -499,7 +511,10 @@ class Session:
 
     def _peer_erred(self, envelope: Envelope, message: Sequence[Any], now: float) -> None:
         code = envelope.code
-        refusal = Refusal(code, _sentence_of(envelope), envelope.remaining_ms)
+        sentence = _sentence_of(envelope)
+        if sentence and code == MALFORMED:  # most often for the endpoint
+            sentence = f"the proxy at {self.where} says: {sentence}"
+        refusal = Refusal(code, sentence, envelope.remaining_ms)
         if code == FENCED:
             self.state = State.FENCED
             self._refuse(refusal)
@@ -508,10 +523,18 @@ class Session:
             self._refusal = refusal
             self._hello_at = now + (refusal.retry_ms / 1000 or HELLO_AGAIN_S)
             self._name_refusals += code == NAME_IN_USE
+            if code == NAME_IN_USE and self._name_refusals == 1:
+                self._say_name_is_in_use(now)
             if code != NAME_IN_USE or self._name_refusals >= NAME_TRIES:
                 self._refuse(refusal)
         else:
             self._malformed(f"the proxy at {self.where} says: {self._error_said('', envelope, message)}")
+
+    def _say_name_is_in_use(self, now: float) -> None:
+        """At once; the requests wait on, for a silent holder loses the name within that time."""
+        again = f"it is asked {NAME_TRIES - 1} times more, every {self._hello_at - now:g} s"
+        why = self._refusal.sentence or f'the name "{self.name}" is in use'
+        self.said.append((logging.WARNING, f"the proxy at {self.where}: {why}; {again}"))
 
     def _refuse(self, refusal: Refusal) -> None:
         self._refusal = refusal
@@ -548,9 +571,9 @@ class Session:
     def _time_out(self, request: Pending) -> None:
         self.counts["timeouts"] += 1
         within = f"within {request.deadline - request.began:g} s"
-        if request.copies and self.state is State.ACCEPTED:
+        if request.copies and self.state is State.ACCEPTED and not self.is_lost:
             error = self._error(request, Code.TIMEOUT, f"the proxy at {self.where} did not answer {within}")
-        elif self.state is State.REFUSED:
+        elif self.state is State.REFUSED or (self.state is State.GREETED and self._name_refusals):
             error = self._refused(request)
         elif self.is_draining:
             said = f"the proxy at {self.where} stops, and no other was there {within}"
@@ -558,6 +581,9 @@ class Session:
         elif self.state is State.AWAY:
             said = f"no proxy has answered at {self.everywhere} {within}"
             error = self._error(request, Code.TIMEOUT, said, "start one there by zproxy run, or check the endpoint")
+        elif self.is_lost:
+            said = f"the connection to the proxy at {self.where} is lost, and none was there again {within}"
+            error = self._error(request, Code.TIMEOUT, said, "start it again, or give the node a second endpoint")
         else:
             error = self._error(request, Code.TIMEOUT, f"the proxy at {self.where} took nothing {within}")
         self._end(request, error)
