@@ -34,12 +34,14 @@ def reply_of(request: Pending, body_type: Any, now: float) -> Reply:
     try:
         found = content.unpack(message[1] if len(message) > 1 else EMPTY, message[2:], body_type)
     except MalformedContent as error:
-        whose = f'in the reply of worker "{envelope.name}" to "{request.service}"'
-        remedy = "see what its handler returns, and which body_type is asked for"
-        raise MalformedContent(error.path, f"{error.reason}, {whose}: {remedy}") from None
-    return Reply(
-        found.body, found.tensors, envelope.name, request.service, envelope.attempt, now - request.began
-    )
+        path, reason = error.path, error.reason
+    else:
+        return Reply(
+            found.body, found.tensors, envelope.name, request.service, envelope.attempt, now - request.began
+        )
+    # Out here, or its context would keep what came, for as long as anybody keeps the error.
+    whose = f'in the reply of worker "{envelope.name}" to "{request.service}"'
+    raise MalformedContent(path, f"{reason}, {whose}: see what its handler returns, and which body_type is asked for")
 
 
 def check_body_type(body_type: Any) -> None:
