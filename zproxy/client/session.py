@@ -115,6 +115,14 @@ class Session:
     `everywhere` names all its endpoints in errors. Methods that take `now` take monotonic seconds.
     """
 
+    # Slots: an object of 30 attributes and more has none inline in CPython, which cost a request 0.3 us of 2.7.
+    __slots__ = (
+        "counts", "ended", "everywhere", "has_left", "incarnation", "is_draining", "is_leaving", "is_lost",
+        "name", "next_expiry", "said", "state", "unattended", "wants_connection", "welcome", "where",
+        "_cancels", "_control", "_conversation", "_dedup", "_has_said_goodbye", "_hello_at", "_name_refusals",
+        "_open", "_order", "_outgoing", "_posts", "_refusal", "_sequence", "_services",
+    )  # fmt: skip
+
     def __init__(self, name: str, incarnation: int, everywhere: str) -> None:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise SettingError(f"bad node name {name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
