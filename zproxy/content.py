@@ -94,10 +94,10 @@ def unpack(content: Frame, frames: Sequence[Frame], body_type: Any = Any) -> Con
     view = _view(content)
     begin, end = body_span(view)
     if end == len(view) and not frames:
-        return Content(_decoded(_decoder(body_type), view[begin:end], "$"), {})
+        return Content(_decoded(decoder_of(body_type), view[begin:end], "$"), {})
     entries = _decoded(_ENTRIES, view[end:], "tensors") if end < len(view) else []
     dtypes = _checked(entries, frames)
-    body = _decoded(_decoder(body_type), view[begin:end], "$")
+    body = _decoded(decoder_of(body_type), view[begin:end], "$")
     came = zip(entries, dtypes, frames, strict=True)
     return Content(body, {entry.name: _tensor(entry, dtype, frame) for entry, dtype, frame in came})
 
@@ -148,7 +148,8 @@ def _view(frame: Frame) -> memoryview:
 
 
 @functools.lru_cache(maxsize=256)
-def _decoder(body_type: Any) -> msgspec.msgpack.Decoder[Any]:
+def decoder_of(body_type: Any) -> msgspec.msgpack.Decoder[Any]:
+    """Raises TypeError for what no body can be made."""
     return msgspec.msgpack.Decoder(body_type)
 
 

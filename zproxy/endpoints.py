@@ -16,6 +16,7 @@ import os
 import re
 import socket
 import stat
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,20 @@ def parse(text: str) -> Endpoint:
     if not text.startswith("tcp://") or not is_port or not host.strip("[]") or (":" in host and not is_bracketed):
         raise EndpointError(f"bad endpoint {text!r}: write tcp://HOST:PORT, tcp://[IPV6]:PORT or ipc://PATH")
     return Endpoint(text, host=host[1:-1] if is_bracketed else host, port=int(port))
+
+
+def connectable(given: object) -> tuple[str, ...]:
+    """What a peer connects to, one endpoint as text or several; asks no name server. Raises EndpointError."""
+    if given is None:
+        return ()
+    if isinstance(given, (bytes, bytearray)) or not isinstance(given, Iterable):
+        raise EndpointError(f"bad endpoint {given!r}: write it as text, like 'tcp://127.0.0.1:5555', or a list of such")
+    texts = (given,) if isinstance(given, str) else tuple(given)
+    for text in texts:
+        parsed = parse(text)
+        if not parsed.is_name or parsed.host == "*" or parsed.port == 0:
+            resolve(parsed)
+    return texts
 
 
 def _path_of(text: str) -> str:

@@ -6,6 +6,7 @@ numbers are zproxy.envelope's. Imported by everybody, imports nothing of zproxy 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -273,7 +274,7 @@ OUTCOMES: dict[str, Outcome] = {
     "NO_WORKER": Outcome(
         NoWorker, "no worker could take it until the deadline", "start workers, or allow more time with timeout="
     ),
-    "BUSY": Outcome(Busy, "the budgets are full", "try again after retry_after seconds, or start workers"),
+    "BUSY": Outcome(Busy, "the budgets are full", "try again later, or start workers"),
     "TIMEOUT": Outcome(
         RequestTimeout, "the deadline came before a reply", "allow more time with timeout=, or start workers"
     ),
@@ -310,6 +311,14 @@ OUTCOMES: dict[str, Outcome] = {
     ),
 }
 
+# A sentence of the other side that ends in advice needs none of ours. Whoever writes one says it as zproxy does, behind
+# the last semicolon or colon; where these words are not found, two remedies do less harm than none.
+_ADVICE = re.compile(
+    "[;:] (ask|check|choose|connect|end|give|join|look|make|nodes connect|raise|say|see|send|start|stop|try|"
+    r"workers connect)\b"
+)
+_LATER = re.compile("try again(?: later)?")
+
 _UNKNOWN = Outcome(
     RequestError, "a code that this version does not know", "use the proxy's version here, too", leads=True
 )
@@ -339,10 +348,10 @@ def error_of(
     """The exception for a request, or peer (`service` ""), that ended so.
 
     `sentence` is what the other side said, `detail` the map that came with the code; `remedy` is better than the
-    code's own.
+    code's own, which is left out where the sentence ends in advice itself.
     """
     outcome = outcome_of(code)
-    if remedy:
+    if remedy or not outcome.leads and _ADVICE.search(sentence):
         outcome = outcome._replace(remedy=remedy)
     error = outcome.kind(
         "",
@@ -359,16 +368,19 @@ def error_of(
 
 
 def _message(error: RequestError, outcome: Outcome, said: str) -> str:
-    """`request of "rank7" to "gradients": what happened; who had it; when to try again (what to do)`."""
+    """`request of "rank7" to "gradients": what happened; who had it (what to do, when to try again)`."""
     what = f'request of "{error.node}" to "{error.service}"' if error.service else f'peer "{error.node}"'
     happened = _happened(error, outcome, said)
     if error.attempt:
         at = f' "{error.worker}"' if error.worker else ""
         happened += "; " if at and at in happened else f"; worker{at} had it, "
         happened += f"attempt {error.attempt}"
-    if error.retry_after:
-        happened += f"; try again after {error.retry_after:g} s"
-    return f"{what}: {happened} ({outcome.remedy})"
+    text = f"{what}: {happened} ({outcome.remedy})" if outcome.remedy else f"{what}: {happened}"
+    if not error.retry_after:
+        return text
+    when = f"try again after {error.retry_after:g} s"
+    is_ours = not outcome.leads and _LATER.search(text)  # not a handler's words
+    return _LATER.sub(when, text, count=1) if is_ours else f"{text}; {when}"
 
 
 def _happened(error: RequestError, outcome: Outcome, said: str) -> str:

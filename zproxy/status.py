@@ -155,10 +155,15 @@ def _node_of(row: PeerRow, behind: int | None) -> Node:
         heard_ms=row.heard_ms,
         step=row.step,
         behind=behind,
-        progress=row.progress,
+        progress=_per_cent(row.progress),
         told_ms=row.told_ms,
         state=_node_state(row),
     )
+
+
+def _per_cent(told: float | None) -> float | None:
+    """A node may tell any float: NaN, or one beyond 0 to 100, is no progress."""
+    return told if told is not None and 0 <= told <= 100 else None
 
 
 def _node_state(row: PeerRow) -> str:

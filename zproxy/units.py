@@ -25,10 +25,10 @@ def parse_size(given: Size) -> int:
 
 def parse_time(given: Time) -> float:
     """Seconds of "100us", "2s", "1.5", "5m" or of a number. Raises ValueError."""
-    if isinstance(given, (int, float)):
+    if isinstance(given, (int, float)) and not isinstance(given, bool):
         if math.isfinite(given) and given >= 0:
             return float(given)
-    elif match := re.fullmatch(r"([0-9]{1,99}(?:\.[0-9]{1,99})?)\s*(us|ms|s|m|h|)", given.strip().lower()):
+    elif match := re.fullmatch(r"([0-9]{1,99}(?:\.[0-9]{1,99})?)\s*(us|ms|s|m|h|)", str(given).strip().lower()):
         return float(match[1]) * TIMES[match[2]]
     raise ValueError(f"{given!r} is no time: write for example 100us, 2s or 1.5")
 

@@ -321,7 +321,7 @@ def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_an_error_names_its_code_its_service_and_what_to_do(served: ProxyProcess) -> None:
     said = failed(served, "nobody", "--timeout", "200ms")
     assert said.startswith("zproxy: UNKNOWN_SERVICE: request of ")
-    assert '"nobody"' in said and "check its name" in said
+    assert '"nobody"' in said and "check the name" in said
 
 
 def test_a_handlers_error_is_one_line_with_its_type_and_text(served: ProxyProcess) -> None:

@@ -7,6 +7,7 @@ import gc
 import importlib.util
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -173,6 +174,29 @@ def test_close_ends_what_is_open(proxy: FakeProxy, run: Run) -> None:
     assert len(proxy.all_of(Kind.GOODBYE)) == 1
 
 
+def test_close_does_not_wait_for_a_proxy_that_is_gone(run: Run) -> None:
+    async def main() -> None:
+        with FakeProxy() as proxy:
+            node = AsyncNode("node1", proxy.endpoint)
+            await node.request("gradients")
+        began = time.monotonic()
+        await node.close()
+        assert time.monotonic() - began < 1
+
+    run(main())
+
+
+def test_progress_that_nobody_hears_says_so(proxy: FakeProxy, run: Run) -> None:
+    proxy.answers[Kind.REQUEST] = failing(Code.NO_WORKER)
+
+    async def main() -> None:
+        async with AsyncNode("node1", proxy.endpoint) as node:
+            with pytest.raises(zproxy.NoWorker, match='no master offers any more the service "progress"'):
+                await node.send_progress(50)
+
+    run(main())
+
+
 def test_nothing_is_left_after_the_loop(proxy: FakeProxy, run: Run) -> None:
     async def main() -> None:
         async with AsyncNode("node1", proxy.endpoint) as node:
@@ -195,6 +219,25 @@ def test_an_unclosed_node_is_warned_of_and_ends(proxy: FakeProxy, run: Run) -> N
     with pytest.warns(ResourceWarning, match="an AsyncNode was dropped"):
         run(main())
         gc.collect()
+
+
+def test_a_forked_child_is_told_by_every_method(proxy: FakeProxy) -> None:
+    async def told(node: AsyncNode) -> int:
+        """How many of its methods raise ForkedNode."""
+        calls = (node.request("a"), node.post("a"), node.send_progress(1), node.close(), node.__aenter__())
+        found: list[object] = list(await asyncio.gather(*calls, return_exceptions=True))
+        try:
+            node.stats()
+        except zproxy.ForkedNode as error:
+            found.append(error)
+        return sum(isinstance(each, zproxy.ForkedNode) for each in found)
+
+    node = AsyncNode("node1", proxy.endpoint)
+    child = os.fork()
+    if child == 0:
+        os._exit(asyncio.run(told(node)))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 6
+    asyncio.run(node.close())
 
 
 def test_a_node_stays_with_its_loop(proxy: FakeProxy) -> None:

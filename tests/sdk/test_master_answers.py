@@ -271,10 +271,18 @@ def test_progress_goes_out_while_the_handler_runs(backend: FakeBackend, hosted_m
     assert backend.reply(71).body == "done"
 
 
-def test_progress_has_to_be_a_number(backend: FakeBackend, hosted_master: Hosted) -> None:
-    hosted_master.serving({"long": lambda request: request.send_progress(float("nan"))})
+@pytest.mark.parametrize(
+    ("percent", "step", "words"),
+    [(float("nan"), None, "bad progress nan"), (101, None, "bad progress 101"), ("half", None, "bad progress"),
+     (5, 1.5, "bad step 1.5")],
+)  # fmt: skip
+def test_progress_has_to_be_some(
+    backend: FakeBackend, hosted_master: Hosted, percent: Any, step: Any, words: str
+) -> None:
+    hosted_master.serving({"long": lambda request: request.send_progress(percent, step)})
     backend.request(71, service="long")
-    assert "finite" in backend.error(71, Code.HANDLER_ERROR).sentence
+    sentence = backend.error(71, Code.HANDLER_ERROR).sentence
+    assert "SettingError" in sentence and words in sentence
 
 
 def test_all_is_counted(backend: FakeBackend, hosted_master: Hosted) -> None:

@@ -211,6 +211,24 @@ def test_a_coroutine_function_is_no_handler() -> None:
         Master("tcp://127.0.0.1:1", "m1").service("echo")(handle)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "handler", "words"),
+    [
+        (3, {}, echo, "bad service 3"),
+        (None, {}, echo, "bad service None"),
+        (b"echo", {}, echo, "bad service b'echo'"),
+        (["echo"], {}, echo, "bad service"),
+        ("echo", {"idempotent": "no"}, echo, "bad idempotent 'no' of service 'echo': True or False"),
+        ("echo", {}, 3, "the handler of 'echo' is no function: 3"),
+        ("echo", {}, lambda: None, "the handler of 'echo' does not take one Request: too many"),
+        ("echo", {}, lambda request, more: None, "the handler of 'echo' does not take one Request: missing"),
+    ],
+)
+def test_what_cannot_be_a_service_is_refused(name: Any, options: Any, handler: Any, words: str) -> None:
+    with pytest.raises(ServiceError, match=words):
+        Master("tcp://127.0.0.1:1", "m1").service(name, **options)(handler)
+
+
 class Shape(msgspec.Struct):
     width: int
 
@@ -223,15 +241,20 @@ def test_a_type_that_no_body_can_have_is_refused_at_once() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"name": "a b"}, SettingError, "bad name"),
-        ({"name": 5}, SettingError, "bad name 5"),
+        ({"name": "a b"}, SettingError, "bad master name"),
+        ({"name": 5}, SettingError, "bad master name 5"),
         ({"concurrency": 0}, SettingError, "concurrency 0"),
         ({"concurrency": 2.5}, SettingError, "concurrency 2.5"),
         ({"concurrency": "4", "prefetch": 1}, SettingError, "concurrency '4'"),
         ({"concurrency": 2, "prefetch": 3}, SettingError, "prefetch 3"),
+        ({"concurrency": True}, SettingError, "concurrency True"),
         ({"drain": "soon"}, SettingError, "drain"),
+        ({"drain": None}, SettingError, "drain: None is no time"),
+        ({"drain": [1]}, SettingError, "drain: .* is no time"),
         ({"endpoints": []}, SettingError, "without an endpoint"),
         ({"endpoints": "5556"}, EndpointError, "bad endpoint"),
+        ({"endpoints": 5556}, EndpointError, "bad endpoint 5556"),
+        ({"endpoints": b"tcp://127.0.0.1:1"}, EndpointError, "bad endpoint b'tcp"),
         ({"endpoints": "tcp://*:5556"}, EndpointError, "name the host"),
         ({"endpoints": ["tcp://127.0.0.1:0"]}, EndpointError, "name the host"),
     ],

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.fake_proxy import FakeProxy, silent
@@ -80,6 +82,15 @@ def test_close_does_not_wait_for_a_proxy_that_is_not_there() -> None:
     node.post("metrics", 1)
     node.close()
     assert node.stats()["posts_lost"] == 1
+
+
+def test_close_does_not_wait_for_a_proxy_that_is_gone() -> None:
+    with FakeProxy() as proxy:
+        node = Node("node1", proxy.endpoint)
+        node.request("gradients")
+    began = time.monotonic()
+    node.close()
+    assert time.monotonic() - began < 1
 
 
 def test_nothing_is_left_after_a_close(proxy: FakeProxy) -> None:
@@ -252,6 +263,20 @@ def test_two_nodes_of_one_process_do_not_meet(proxy: FakeProxy) -> None:
 @pytest.mark.parametrize("endpoints", ["tcp://nowhere", "ftp://127.0.0.1:1", [], ["tcp://127.0.0.1:1", "tcp://x"]])
 def test_an_endpoint_that_can_never_work_is_refused(endpoints: str | list[str]) -> None:
     with pytest.raises(zproxy.SettingError if endpoints == [] else zproxy.EndpointError):
+        Node("node1", endpoints)
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "words"),
+    [
+        (5555, "bad endpoint 5555"),
+        (b"tcp://127.0.0.1:1", "bad endpoint b'tcp://127.0.0.1:1'"),
+        ("tcp://127.0.0.1:0", "name the host and the port"),
+        (["tcp://*:5555"], "name the host and the port"),
+    ],
+)
+def test_an_endpoint_is_named_as_it_was_given(endpoints: Any, words: str) -> None:
+    with pytest.raises(zproxy.EndpointError, match=words):
         Node("node1", endpoints)
 
 

@@ -96,6 +96,15 @@ def test_progress_is_a_request_that_the_proxy_can_read(proxy: FakeProxy, node: N
         node.send_progress(101)
 
 
+def test_progress_that_nobody_hears_says_so(proxy: FakeProxy, node: Node) -> None:
+    proxy.answers[Kind.REQUEST] = failing(Code.UNKNOWN_SERVICE, sentence="no worker; start a worker for it")
+    with pytest.raises(zproxy.UnknownService) as caught:
+        node.send_progress(50, 3)
+    for words in ('"node1"', 'no master has ever offered the service "progress"', "zproxy status", "step="):
+        assert words in str(caught.value)
+    assert proxy.all_of(Kind.REQUEST)[0].envelope.remaining_ms <= 5000
+
+
 def test_the_body_of_a_reply_is_what_was_asked_for(node: Node) -> None:
     assert node.request("gradients", {"step": 3}, body_type=Step).body == Step(3)
     with pytest.raises(zproxy.MalformedContent, match="step"):
@@ -115,7 +124,6 @@ def test_nothing_leaves_when_the_body_cannot_be_sent(proxy: FakeProxy, node: Nod
         *({"service": service} for service in ("no spaces", "", "x" * 65, None, ["a"], b"a")),
         *({"timeout": timeout} for timeout in (0, -1, None, "5s", float("inf"), float("nan"))),
         {"step": -1}, {"step": 1.5}, {"priority": 3}, {"max_attempts": True}, {"key": 5},
-        {"progress": "half"}, {"progress": float("nan")},
     ],
 )  # fmt: skip
 def test_what_no_envelope_can_say_is_refused(node: Node, bad: dict[str, Any]) -> None:
@@ -377,11 +385,6 @@ def test_a_short_timeout_ends_in_time_behind_a_long_one(proxy: FakeProxy, node: 
 def test_tensors_without_names_are_refused(node: Node, tensors: Any) -> None:
     with pytest.raises(zproxy.Unsendable, match=r"tensors: .* has no names: send \{name: array\}"):
         node.request("gradients", tensors=tensors)
-
-
-def test_an_option_that_is_none_is_named(node: Node) -> None:
-    with pytest.raises(TypeError, match="no option 'retries'.*max_attempts"):
-        node.request("gradients", retries=3)  # type: ignore[call-arg]
 
 
 def test_whole_numbers_of_numpy_are_steps(proxy: FakeProxy, node: Node) -> None:

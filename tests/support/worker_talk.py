@@ -17,7 +17,7 @@ class Talk:
     """One session and the zproxy that talks to it; `now` stands still unless a test moves it."""
 
     def __init__(self, **welcome: Any) -> None:
-        self.session = WorkerSession("m1", 9, [("gradients", 0, 0), ("metrics", 0, 1)], CREDIT, "test/1")
+        self.session = WorkerSession("m1", 9, [("gradients", 0, 0), ("metrics", 0, 1)], CREDIT)
         self.now = 100.0
         self.conversation = 0
         self.welcome_map = {"proxy": 1, "version": 1, "max_message": 1 << 20, "max_frames": 64, **welcome}

@@ -73,6 +73,38 @@ def test_what_callers_catch() -> None:
     assert all(isinstance(made(code), zproxy.ZproxyError) for code in [*CODES, 0, 77])
 
 
+# As zproxy and masters say them, and the advice in each.
+ADVISING = (
+    ("UNKNOWN_SERVICE", 'no worker has ever offered service "sum"; the request has waited 500 ms', "start a worker"),
+    ("TIMEOUT", 'worker "m1" had it, for service "sum", and did not answer within 299 ms', "give it more time"),
+    ("NAME_IN_USE", 'the name "rank7" belongs to another living node; choose another name, or end that one', ""),
+    ("DRAINING", "zproxy has stopped before there was an answer; connect elsewhere, or later", ""),
+    ("BUSY", "zproxy has no memory for another request; try again later", ""),
+    ("TOO_LARGE", "the reply of sum has 99 bytes, limit 9 (9B)", "raise the proxy's --max-message"),
+    ("MALFORMED", "its kind is not a worker's to say", "nodes connect to a frontend, workers to a backend"),
+)
+
+
+@pytest.mark.parametrize(("name", "said", "advice"), ADVISING)
+def test_what_to_do_is_said_once(name: str, said: str, advice: str) -> None:
+    sentence = f"{said}: {advice}" if advice else said
+    error = error_of(Code[name], service="sum", node="rank7", sentence=sentence)
+    assert str(error) == f'request of "rank7" to "sum": {sentence}'
+
+
+@pytest.mark.parametrize("said", ["", "the budgets are full; try again later", "full; end one and try again", "full"])
+def test_when_to_try_again_is_said_once(said: str) -> None:
+    text = str(error_of(Code["BUSY"], service="sum", node="rank7", sentence=said, retry_after_ms=250))
+    assert text.count("try again") == 1 and "try again after 0.25 s" in text and "later" not in text
+
+
+@pytest.mark.parametrize("name", ["HANDLER_ERROR", "CODE_YOURS"])
+def test_what_a_handler_says_is_left_as_it_is(name: str) -> None:
+    said = "ValueError: no such step; try again"
+    error = error_of(Code[name], service="sum", node="rank7", sentence=said, retry_after_ms=250)
+    assert said in str(error) and OUTCOMES[name].remedy in str(error)
+
+
 def test_busy_says_when_to_try_again() -> None:
     error = error_of(Code["BUSY"], service="gradients", node="rank7", retry_after_ms=250)
     assert error.retry_after == 0.25 and "0.25 s" in str(error)

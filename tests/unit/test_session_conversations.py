@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from support.node_talk import NodeTalk
 
@@ -222,6 +224,51 @@ def test_a_request_behind_a_refused_name_ends_in_that_error(talk: NodeTalk) -> N
     talk.error(Code.NAME_IN_USE, remaining_ms=3000)
     talk.later(0.6)
     assert isinstance(request.error, zproxy.NameInUse)
+
+
+def test_a_name_in_use_is_told_at_once_and_once(talk: NodeTalk) -> None:
+    talk.request(timeout=100)
+    talk.welcome(1)
+    for _ in range(2):
+        talk.take()
+        talk.error(Code.NAME_IN_USE, sentence='the name "node1" belongs to another living node', remaining_ms=2000)
+        talk.later(2.1)
+    [(level, said)] = talk.session.said
+    assert level == logging.WARNING
+    assert '"node1" belongs' in said and "4 times more, every 2 s" in said
+
+
+def test_a_request_whose_time_ends_between_two_tries_ends_in_the_refusal(talk: NodeTalk) -> None:
+    request = talk.request(timeout=2.2)
+    talk.welcome(1)
+    talk.take()
+    talk.error(Code.NAME_IN_USE, remaining_ms=2000)
+    talk.later(2.1)
+    assert talk.taken() == [(Kind.HELLO, 0)]
+    talk.later(0.2)
+    assert isinstance(request.error, zproxy.NameInUse)
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_a_lost_connection_is_not_a_silent_proxy(talk: NodeTalk, is_sent: bool) -> None:
+    talk.converse()
+    request = talk.request(timeout=5)
+    if is_sent:
+        talk.take()
+    talk.session.is_lost = True
+    talk.later(6)
+    assert isinstance(request.error, zproxy.RequestTimeout)
+    assert "the connection to the proxy at tcp://proxy:1 is lost" in str(request.error)
+
+
+def test_nobody_says_goodbye_to_a_lost_proxy_but_what_is_unsent_waits_for_it(talk: NodeTalk) -> None:
+    talk.converse()
+    post = talk.post()
+    talk.session.is_lost = True
+    talk.session.leave()
+    assert not talk.session.has_left
+    talk.later(11)
+    assert post.has_ended and talk.session.has_left
 
 
 def test_hello_without_an_answer_asks_for_another_connection(talk: NodeTalk) -> None:

@@ -75,6 +75,12 @@ def test_who_is_furthest_behind_comes_first_and_who_told_no_step_last() -> None:
     assert nodes_of([]) == ()
 
 
+@pytest.mark.parametrize("told", [float("nan"), float("inf"), -1.0, 100.5, 3e38])
+def test_what_is_no_per_cent_is_no_progress(told: float) -> None:
+    of = status(nodes=nodes_of([node("a", 1, progress=told), node("b", 1, progress=100.0)]))
+    assert [row.progress for row in of.nodes] == [None, 100.0]
+
+
 @pytest.mark.parametrize(
     ("fields", "state"),
     [

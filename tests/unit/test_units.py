@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,8 +60,10 @@ def test_times_without_a_unit_are_seconds(text: str, seconds: float) -> None:
     assert parse_time(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("given", ["", "s", "-1", "1e3", "1d", "nan", "inf", -1, -0.5, float("nan"), float("inf")])
-def test_what_is_no_time_is_refused_by_name(given: str | float) -> None:
+@pytest.mark.parametrize(
+    "given", ["", "s", "-1", "1e3", "1d", "nan", "inf", -1, -0.5, float("nan"), float("inf"), None, True]
+)
+def test_what_is_no_time_is_refused_by_name(given: Any) -> None:
     with pytest.raises(ValueError, match="is no time: write for example") as caught:
         parse_time(given)
     assert repr(given) in str(caught.value)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.worker_talk import CREDIT, NODE, Talk
 
+import zproxy
 from zproxy.client.worker_session import COUNTERS, OUTCOMES, TRANSITIONS, Delivery, State
 from zproxy.envelope import Code, Kind, Tlv, offers_parse, tlvs_parse
 
@@ -36,7 +37,7 @@ def test_a_welcome_is_answered_with_ready_and_all_that_belongs_to_it() -> None:
     assert (ready.kind, ready.name, ready.incarnation, ready.credit, ready.conversation) == (
         Kind.READY, "m1", 9, CREDIT, 5,
     )
-    assert tlvs_parse(ready.tlvs) == {Tlv.AGENT: b"test/1"}
+    assert tlvs_parse(ready.tlvs) == {Tlv.AGENT: f"zproxy-python/{zproxy.__version__}".encode()}
     assert offers_parse(offers) == [("gradients", 0, 0), ("metrics", 0, 1)]
     talk.say(Kind.ACCEPTED, content=b"\x80")
     assert talk.session.state is State.SERVING

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from zproxy import content
 from zproxy.client.line import TICK_S, Line
-from zproxy.client.node import Tensors
-from zproxy.client.pending import Options, Pending, progress_of
+from zproxy.client.node import OF_POST, OF_REQUEST, Tensors
+from zproxy.client.pending import Options, Pending, options_of, progress_of, progress_unheard
 from zproxy.client.readers import CLOSE_S
-from zproxy.client.reply import Reply, reply_of
-from zproxy.client.session import POST, REQUEST, TIMEOUT_S
-from zproxy.errors import ForkedNode, NodeClosed, PeerStateError
+from zproxy.client.reply import Reply, check_body_type, reply_of
+from zproxy.client.session import POST, PROGRESS_S, REQUEST, TIMEOUT_S
+from zproxy.errors import ForkedNode, NodeClosed, NoWorker, PeerStateError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -62,8 +62,10 @@ class AsyncNode:
         **options: Unpack[Options],
     ) -> Reply:
         """As Node.request."""
+        said = options_of(options, OF_REQUEST)
+        check_body_type(body_type)
         packed = content.pack(body, tensors)
-        ended = await self._engine.ask(REQUEST, service, packed, timeout, False, dict(options))
+        ended = await self._engine.ask(REQUEST, service, packed, timeout, False, said)
         return reply_of(ended, body_type, monotonic())
 
     async def post(
@@ -77,21 +79,26 @@ class AsyncNode:
         **options: Unpack[Options],
     ) -> None:
         """As Node.post."""
+        said = options_of(options, OF_POST)
         packed = content.pack(body, tensors)
         if not confirm:
             kept = [frame if isinstance(frame, bytes) else bytes(frame) for frame in packed]
-            self._engine.send(POST, service, kept, timeout, False, dict(options))
+            self._engine.send(POST, service, kept, timeout, False, said)
             return
-        (await self._engine.ask(POST, service, packed, timeout, True, dict(options))).raise_error()
+        (await self._engine.ask(POST, service, packed, timeout, confirm, said)).raise_error()
 
-    async def send_progress(self, progress: float, step: int | None = None, *, timeout: float = TIMEOUT_S) -> Reply:
+    async def send_progress(self, progress: float, step: int | None = None, *, timeout: float = PROGRESS_S) -> Reply:
         """As Node.send_progress."""
         body, options = progress_of(progress, step)
         ended = await self._engine.ask(REQUEST, "progress", content.pack(body), timeout, False, options)
-        return reply_of(ended, Any, monotonic())
+        try:
+            return reply_of(ended, Any, monotonic())
+        except NoWorker as error:
+            raise progress_unheard(error) from None
 
     def stats(self) -> dict[str, int]:
         """As Node.stats."""
+        self._engine.check_process()
         return self._engine.line.stats()
 
     async def close(self) -> None:
@@ -100,6 +107,7 @@ class AsyncNode:
             await self._engine.close()
 
     async def __aenter__(self) -> AsyncNode:
+        self._engine.check()
         self._engine.attend()
         return self
 
@@ -143,7 +151,7 @@ class _Engine:
     def send(
         self, kind: int, service: str, frames: Sequence[Any], timeout: float, confirm: bool, options: dict[str, Any]
     ) -> Pending:
-        self._check()
+        self.check()
         self.attend()
         now = monotonic()
         request = self.session.request(kind, service, frames, now, timeout, confirm=confirm, **options)
@@ -161,12 +169,12 @@ class _Engine:
             raise PeerStateError(f'node "{self.session.name}" belongs to another event loop: make one in this loop')
 
     async def close(self) -> None:
-        self._check_process()
+        self.check_process()
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             self.drop_anywhere()
             return
         self.is_closing = True
-        self.session.leave()
+        self.line.leave(monotonic())
         try:
             self.attend()
             self._leaving = asyncio.get_running_loop().create_future()
@@ -199,12 +207,12 @@ class _Engine:
         with suppress(RuntimeError):  # it closed meanwhile, and nobody waits
             loop.call_soon_threadsafe(self.drop)
 
-    def _check(self) -> None:
-        self._check_process()
+    def check(self) -> None:
+        self.check_process()
         if self.is_closing:
             raise NodeClosed(f'node "{self.session.name}" is closed: make a new one')
 
-    def _check_process(self) -> None:
+    def check_process(self) -> None:
         if os.getpid() != self.pid:
             raise ForkedNode(f'node "{self.session.name}" belongs to process {self.pid}: make one in this process')
 

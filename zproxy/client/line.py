@@ -19,9 +19,9 @@ from collections.abc import Sequence
 
 import zmq
 
-from zproxy import endpoints as texts
 from zproxy.client.session import Session, State
 from zproxy.client.sockets import ManagedSocket
+from zproxy.endpoints import connectable
 from zproxy.errors import EndpointError, SettingError
 
 logger = logging.getLogger("zproxy.node")
@@ -38,11 +38,9 @@ class Line:
     """Raises SettingError and EndpointError for what can never work."""
 
     def __init__(self, name: str, endpoints: str | Sequence[str], now: float) -> None:
-        self._endpoints = [endpoints] if isinstance(endpoints, str) else list(endpoints or ())
+        self._endpoints = connectable(endpoints)
         if not self._endpoints:
-            raise SettingError("a node needs an endpoint, like 'tcp://127.0.0.1:5555'")
-        for endpoint in self._endpoints:
-            texts.parse(endpoint)
+            raise SettingError("a node needs an endpoint, like 'tcp://127.0.0.1:5555': give a proxy's frontend")
         self.session = Session(name, int.from_bytes(os.urandom(8), "little") | 1, ", ".join(self._endpoints))
         self.descriptor = -1  # changes with the socket
         self.is_busy = False  # in the middle of a step: an exception may have torn it
@@ -94,6 +92,11 @@ class Line:
             self._exchange(now)
         self.is_busy = False
 
+    def leave(self, now: float) -> None:
+        """As Session.leave; a lost connection is noticed, so that nobody waits for a GOODBYE by it."""
+        self._look(now)
+        self.session.leave()
+
     def repair(self, now: float) -> None:
         """After an exception within a step, such as Ctrl-C's: begins anew, and nothing is lost."""
         if self.is_busy:
@@ -140,14 +143,19 @@ class Line:
 
     def _tick(self, now: float) -> None:
         self._tick_at = now + TICK_S
+        self._look(now)
         self.session.tick(now)
-        if self._socket is not None:
-            self._socket.watch(now)
         self._judge(now)
         if self.session.state is State.FENCED:
             self._shut()
         elif self._is_useless(now):
             self._move(now)
+
+    def _look(self, now: float) -> None:
+        """What has become of the connection?"""
+        if self._socket is not None:
+            self._socket.watch(now)
+            self.session.is_lost = not self._socket.is_connected and self.session.state is not State.AWAY
 
     def _judge(self, now: float) -> None:
         """Has a proxy been without use, and since when?"""

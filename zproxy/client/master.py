@@ -18,10 +18,10 @@ from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, TypeVar
 
-from zproxy import endpoints as addresses
 from zproxy.client.crew import Crew
 from zproxy.client.services import NAME, Handler, Service, Services
 from zproxy.client.worker_session import COUNTERS, WorkerSession
+from zproxy.endpoints import connectable
 from zproxy.errors import ForkedMaster, MasterStarted, ServiceError, SettingError
 from zproxy.units import Time, parse_time
 
@@ -63,7 +63,7 @@ class Master:
         prefetch: int | None = None,
         drain: Time = DRAIN_S,
     ) -> None:
-        self.endpoints = (endpoints,) if isinstance(endpoints, str) else tuple(endpoints or ())
+        self.endpoints = connectable(endpoints)
         self.name = _default_name() if name is None else name
         self.concurrency = concurrency
         self.prefetch = concurrency if prefetch is None else prefetch
@@ -159,15 +159,11 @@ class Master:
     def _check(self) -> None:
         if not self.endpoints:
             raise SettingError("a master without an endpoint serves nobody: give the backend of a proxy")
-        for endpoint in self.endpoints:
-            parsed = addresses.parse(endpoint)
-            if not parsed.is_name or parsed.host == "*":
-                addresses.resolve(parsed)
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
-            raise SettingError(f"bad name {self.name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
-        if not isinstance(self.concurrency, int) or not 1 <= self.concurrency <= CONCURRENCY_MAX:
+            raise SettingError(f"bad master name {self.name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
+        if not _is_whole(self.concurrency) or not 1 <= self.concurrency <= CONCURRENCY_MAX:
             raise SettingError(f"concurrency {self.concurrency!r}: 1 to {CONCURRENCY_MAX} handlers can run at once")
-        if not isinstance(self.prefetch, int) or not 0 <= self.prefetch <= self.concurrency:
+        if not _is_whole(self.prefetch) or not 0 <= self.prefetch <= self.concurrency:
             raise SettingError(f"prefetch {self.prefetch!r}: 0 to {self.concurrency}, as many as `concurrency`")
 
     def _check_owner(self) -> None:
@@ -185,19 +181,16 @@ class Master:
             return self._crew
 
     def _made_crew(self) -> Crew:
-        from zproxy import __version__
-
         incarnation = secrets.randbits(64) or 1
         offers = tuple(self._services.offers())
         credit = self.concurrency + self.prefetch
-        agent = f"zproxy-python/{__version__}"
         return Crew(
             self.name,
             self.endpoints,
             self._services,
             concurrency=self.concurrency,
             drain_s=self.drain,
-            session=lambda: WorkerSession(self.name, incarnation, offers, credit, agent),
+            session=lambda: WorkerSession(self.name, incarnation, offers, credit),
         )
 
 
@@ -207,6 +200,10 @@ def _default_name() -> str:
     suffix = f"-{os.getpid()}" if number == 1 else f"-{os.getpid()}-{number}"
     host = re.sub(r"[^A-Za-z0-9_./-]", "-", socket.gethostname()) or "master"
     return host[: 64 - len(suffix)] + suffix
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def _seconds(drain: Time) -> float:

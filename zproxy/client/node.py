@@ -12,7 +12,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, TimeoutError
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,16 +21,19 @@ import numpy.typing as npt
 
 from zproxy import content
 from zproxy.client.line import Line
-from zproxy.client.pending import Options, Pending, progress_of
+from zproxy.client.pending import Options, Pending, options_of, progress_of, progress_unheard
 from zproxy.client.readers import Readers
-from zproxy.client.reply import Reply, reply_of
-from zproxy.client.session import POST, REQUEST, TIMEOUT_S
-from zproxy.errors import ForkedNode, NodeClosed
+from zproxy.client.reply import Reply, check_body_type, reply_of
+from zproxy.client.session import POST, PROGRESS_S, REQUEST, TIMEOUT_S
+from zproxy.errors import ForkedNode, NodeClosed, NoWorker, SettingError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Tensors = Mapping[str, npt.ArrayLike]
+
+OF_REQUEST = "tensors, timeout, body_type"  # options that the methods' signatures name
+OF_POST = "tensors, timeout, confirm"
 
 monotonic = time.monotonic
 getpid = os.getpid
@@ -74,7 +77,8 @@ class Node:
         `body_type` is what the reply's body has to be: MalformedContent where it is not. Raises RequestTimeout after
         `timeout` seconds, and RequestError's other kinds as the proxy or the handler says. Ctrl-C cancels it.
         """
-        return self._ask(service, content.pack(body, tensors), timeout, body_type, dict(options))
+        packed = content.pack(body, tensors)
+        return self._ask(service, packed, timeout, body_type, options_of(options, OF_REQUEST))
 
     def submit(
         self,
@@ -92,9 +96,11 @@ class Node:
         one takes long, other threads' requests are late by up to a second, and other futures wait.
         """
         self._check()
+        check_body_type(body_type)
+        said = options_of(options, OF_REQUEST)
         future = RequestFuture(self, body_type)
         packed = content.pack(body, tensors)
-        future.request = self._readers.hand_over(REQUEST, service, packed, timeout, future, dict(options))
+        future.request = self._readers.hand_over(REQUEST, service, packed, timeout, future, said)
         return future
 
     def post(
@@ -113,17 +119,25 @@ class Node:
         or raises as `request` does.
         """
         self._check()
+        said = options_of(options, OF_POST)
         packed = content.pack(body, tensors)
         if confirm:
-            self._readers.ask(POST, service, packed, timeout, True, dict(options)).raise_error()
+            self._readers.ask(POST, service, packed, timeout, confirm, said).raise_error()
             return
         kept = [frame if isinstance(frame, bytes) else bytes(frame) for frame in packed]
-        self._readers.hand_over(POST, service, kept, timeout, None, dict(options))
+        self._readers.hand_over(POST, service, kept, timeout, None, said)
 
-    def send_progress(self, progress: float, step: int | None = None, *, timeout: float = TIMEOUT_S) -> Reply:
-        """Reports `progress` per cent to the service "progress", and to the proxy's own status on the way."""
+    def send_progress(self, progress: float, step: int | None = None, *, timeout: float = PROGRESS_S) -> Reply:
+        """Reports `progress` per cent to the service "progress", and to the proxy's own status on the way.
+
+        Raises as `request` does; UnknownService or NoWorker after `timeout` seconds where no master offers that
+        service. The proxy's status has it all the same.
+        """
         body, options = progress_of(progress, step)
-        return self._ask("progress", content.pack(body), timeout, Any, options)
+        try:
+            return self._ask("progress", content.pack(body), timeout, Any, options)
+        except NoWorker as error:
+            raise progress_unheard(error) from None
 
     def stats(self) -> dict[str, int]:
         """Counters by name (zproxy.client.session.COUNTED); `open` requests; `dedup_ids` and `dedup_ms`, the window
@@ -138,6 +152,7 @@ class Node:
             self._readers.close()
 
     def __enter__(self) -> Node:
+        self._check()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -160,6 +175,7 @@ class Node:
         readers = self._readers
         if readers.is_closing or getpid() != self._pid:
             self._check()
+        check_body_type(body_type)
         ended = readers.ask(REQUEST, service, packed, timeout, False, options)
         return reply_of(ended, body_type, monotonic())
 
@@ -192,16 +208,30 @@ class RequestFuture(Future[Reply]):
     def result(self, timeout: float | None = None) -> Reply:
         try:
             return super().result(self._time_left(timeout))
+        except TimeoutError:  # or the request's own, if it is done
+            if self.done():
+                raise
+            raise self._still_open(timeout) from None
         finally:
             del self  # or the error's traceback would lead back here, a cycle
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        return super().exception(self._time_left(timeout))
+        try:
+            return super().exception(self._time_left(timeout))
+        except TimeoutError:
+            raise self._still_open(timeout) from None
+
+    def _still_open(self, timeout: float | None) -> TimeoutError:
+        service = self.request.service if self.request else ""
+        what = f'request of "{self._node.name}" to "{service}": no outcome within {timeout:g} s'
+        return TimeoutError(f"{what}; it goes on: ask again, or cancel it")
 
     def _time_left(self, timeout: float | None) -> float | None:
         """Of `timeout`, after this thread has read for it, if it must."""
         if self.request is None or self.done():
             return timeout
+        if not (timeout is None or isinstance(timeout, (int, float))):
+            raise SettingError(f"bad timeout {timeout!r}: a number of seconds, or None")
         until = math.inf if timeout is None else monotonic() + timeout
         self._node.attend(self.request, until)
         return None if timeout is None else max(0.0, until - monotonic())

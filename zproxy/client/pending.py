@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import msgspec
 
 from zproxy.envelope import Envelope, Flag, key_hash
-from zproxy.errors import SettingError
+from zproxy.errors import NoWorker, RequestError, SettingError, UnknownService, error_of
 
 KEPT_POSTS = 1000
+STEP_MAX = 2**64 - 1
 KEPT_POST_BYTES = 16 << 20
 
 
@@ -33,6 +34,9 @@ class Options(TypedDict, total=False):
     step: int | None
     max_attempts: int
     key: str | bytes | None
+
+
+_OPTIONS = tuple(Options.__annotations__)
 
 
 class Pending(msgspec.Struct, eq=False):
@@ -105,6 +109,17 @@ class KeptPosts:
         self._bytes = 0
 
 
+def options_of(options: Options, also: str) -> dict[str, Any]:
+    """What a call was given besides; `also` is what its signature names itself.
+
+    Raises TypeError for an option that does not exist, as every function does.
+    """
+    for name in options:
+        if name not in _OPTIONS:
+            raise TypeError(f"there is no option {name!r}: {also}, {', '.join(_OPTIONS)}")
+    return cast("dict[str, Any]", options)
+
+
 def fields_of(
     *,
     priority: int = 1,
@@ -114,28 +129,24 @@ def fields_of(
     max_attempts: int = 0,
     key: str | bytes | None = None,
     confirm: bool = False,
-    **unknown: Any,
 ) -> dict[str, Any]:
     """The envelope's fields that say so. Raises SettingError for what does not fit them."""
-    if unknown:
-        known = ", ".join(Options.__annotations__)
-        raise TypeError(f"there is no option {next(iter(unknown))!r}: body_type, tensors, timeout, {known}")
     flags = 0
     fields: dict[str, Any] = {}
-    if not idempotent:
+    if not _truth("idempotent", idempotent):
         flags |= Flag.NOT_IDEMPOTENT
-    if confirm:
+    if _truth("confirm", confirm):
         flags |= Flag.WANTS_ACCEPTED
     if step is not None:
         flags |= Flag.HAS_STEP
-        fields["step"] = _within("step", step, 2**64 - 1)
+        fields["step"] = whole("step", step, STEP_MAX)
     if progress is not None:
         flags |= Flag.HAS_PROGRESS
-        fields["progress"] = _per_cent(progress)
-    if priority != 1:
-        fields["priority"] = _within("priority", priority, 2)
-    if max_attempts:
-        fields["max_attempts"] = _within("max_attempts", max_attempts, 255)
+        fields["progress"] = per_cent(progress)
+    if whole("priority", priority, 2) != 1:
+        fields["priority"] = int(priority)
+    if whole("max_attempts", max_attempts, 255):
+        fields["max_attempts"] = int(max_attempts)
     if key is not None:
         fields["key_hash"] = _hash_of(key)
     if flags:
@@ -145,8 +156,20 @@ def fields_of(
 
 def progress_of(progress: float, step: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Body and options of a progress report."""
-    said = {"progress": _per_cent(progress), "step": step}
+    said = {"progress": per_cent(progress), "step": step}
     return said, dict(said)
+
+
+def progress_unheard(error: NoWorker) -> RequestError:
+    """The same error, in the words of a progress report."""
+    ever = "has ever offered" if isinstance(error, UnknownService) else "offers any more"
+    return error_of(
+        error.code,
+        service=error.service,
+        node=error.node,
+        sentence=f'no master {ever} the service "progress"; the proxy has noted it for zproxy status all the same',
+        remedy='offer it by @master.service("progress"), or say step= with other requests instead',
+    )
 
 
 def bytes_of(frames: Sequence[Any]) -> int:
@@ -154,7 +177,8 @@ def bytes_of(frames: Sequence[Any]) -> int:
     return sum([len(frame) if type(frame) is bytes else memoryview(frame).nbytes for frame in frames])
 
 
-def _per_cent(progress: float) -> float:
+def per_cent(progress: float) -> float:
+    """Raises SettingError for what is none."""
     try:
         is_good = 0 <= progress <= 100  # false for NaN
     except TypeError:
@@ -165,12 +189,21 @@ def _per_cent(progress: float) -> float:
 
 
 def _hash_of(key: str | bytes) -> int:
-    if not isinstance(key, (str, bytes)):
-        raise SettingError(f"bad key {key!r}: str or bytes")
-    return key_hash(key.encode() if isinstance(key, str) else key)
+    try:
+        return key_hash(key if isinstance(key, bytes) else key.encode())
+    except (AttributeError, UnicodeEncodeError):
+        raise SettingError(f"bad key {key!r}: str that is Unicode, or bytes") from None
 
 
-def _within(name: str, value: Any, most: int) -> int:
+def _truth(name: str, value: object) -> bool:
+    """"no" and None would count as something else than was meant."""
+    if not isinstance(value, bool):
+        raise SettingError(f"bad {name} {value!r}: True or False")
+    return value
+
+
+def whole(name: str, value: Any, most: int) -> int:
+    """Raises SettingError for what is no whole number from 0 to `most`."""
     try:
         number = -1 if isinstance(value, bool) else operator.index(value)  # numpy's whole numbers, too
     except TypeError:

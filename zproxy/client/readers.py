@@ -184,9 +184,10 @@ class Readers:
             if self.is_closing:
                 return
             self.is_closing = True
-            self.line.session.leave()
+            now = monotonic()
+            self.line.leave(now)
             seat = Seat(self)
-            self._push(monotonic())
+            self._push(now)
             self._sit(seat)
             self._rouse_leader()
         try:

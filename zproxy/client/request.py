@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zproxy.client.pending import STEP_MAX, per_cent, whole
 from zproxy.client.worker_session import Delivery
 from zproxy.envelope import Code, Flag
 from zproxy.errors import error_of
@@ -98,10 +98,9 @@ class Request:
             raise error_of(Code.CANCELLED, service=self.service, node=self.node, attempt=self.attempt)
 
     def send_progress(self, percent: float, step: int | None = None) -> None:
-        """Tells the proxy, and the node if it wants to know, how far it is; the proxy waits on."""
-        if not math.isfinite(percent):
-            raise ValueError(f"progress of {percent!r} per cent: give a finite number")
-        self._line.progress(self._delivery, float(percent), step)
+        """Tells the proxy, and the node if it wants to know, how far it is; the proxy waits on. Raises SettingError."""
+        checked_step = None if step is None else whole("step", step, STEP_MAX)
+        self._line.progress(self._delivery, per_cent(percent), checked_step)
 
     def __repr__(self) -> str:
         return f"<Request {self.service} of {self.node}, sequence {self.sequence}, attempt {self.attempt}>"

@@ -67,18 +67,12 @@ class Services:
 
     def add(self, service: Service) -> None:
         """Raises ServiceError."""
-        if service.name != ANY and not NAME.fullmatch(service.name):
-            raise ServiceError(f"bad service {service.name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -, or '*' for any service")
+        _check_words(service)
         if service.name in self._by_name:
             raise ServiceError(f"service {service.name!r} has a handler already: one master, one handler a service")
         if len(self._by_name) == OFFERS_MAX:
             raise ServiceError(f"service {service.name!r} is one too many: a master offers {OFFERS_MAX} at most")
-        if inspect.iscoroutinefunction(service.handler):
-            raise ServiceError(f"the handler of {service.name!r} is a coroutine function: handlers run in threads")
-        try:
-            msgspec.msgpack.Decoder(service.body_type)
-        except TypeError as error:
-            raise ServiceError(f"no body of {service.name!r} can be made {service.body_type}: {error}") from None
+        _check_handler(service)
         self._by_name[service.name] = service
 
     def of(self, name: str) -> Service | None:
@@ -113,6 +107,33 @@ class Services:
         except BaseException as error:  # SystemExit, too: one request does not end a master that serves others
             return _failure_of(error, request, delivery)
         return _packed(returned, request)
+
+
+def _check_words(service: Service) -> None:
+    """Its name, and its options."""
+    name = service.name
+    if not isinstance(name, str) or name != ANY and not NAME.fullmatch(name):
+        raise ServiceError(f"bad service {name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -, or '*' for any service")
+    if not isinstance(service.is_idempotent, bool):
+        raise ServiceError(f"bad idempotent {service.is_idempotent!r} of service {name!r}: True or False")
+    try:
+        msgspec.msgpack.Decoder(service.body_type)
+    except TypeError as error:
+        raise ServiceError(f"no body of {name!r} can be made {service.body_type}: {error}") from None
+
+
+def _check_handler(service: Service) -> None:
+    """Can it be called with a request? What has no signature, as some of C, is seen when it is called."""
+    if not callable(service.handler):
+        raise ServiceError(f"the handler of {service.name!r} is no function: {service.handler!r}")
+    if inspect.iscoroutinefunction(service.handler):
+        raise ServiceError(f"the handler of {service.name!r} is a coroutine function: handlers run in threads")
+    try:
+        inspect.signature(service.handler).bind(None)
+    except TypeError as error:
+        raise ServiceError(f"the handler of {service.name!r} does not take one Request: {error}") from None
+    except ValueError:
+        pass  # it has no signature
 
 
 def parts_of(returned: Any) -> tuple[Any, Any]:

@@ -26,11 +26,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from zproxy.client.agent import agent
 from zproxy.client.pending import KeptPosts, Pending, bytes_of, fields_of
-from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, request_head, tlvs_pack, tlvs_parse
+from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, request_head, tlvs_parse
 from zproxy.errors import MalformedEnvelope, NodeClosed, RequestError, SettingError, error_of
 
 TIMEOUT_S = 60.0
+PROGRESS_S = 5.0  # nobody waits a minute to say how far it is; the proxy has read it as soon as it came
 GRACE_S = 0.25  # the proxy's own error says more than ours, so it may come that much later than the deadline
 HELLO_S = 5.0  # without an answer for so long, the connection is given up; a name's holder has 2 s to show life
 HELLO_AGAIN_S = 1.0  # after a refusal that names no time
@@ -49,11 +51,12 @@ WELCOME, GOODBYE, CANCEL = int(Kind.WELCOME), int(Kind.GOODBYE), int(Kind.CANCEL
 NEED_HELLO, RESEND, NOT_SHARED, CANCELLED = (
     int(code) for code in (Code.NEED_HELLO, Code.RESEND, Code.NOT_SHARED, Code.CANCELLED)
 )
-NAME_IN_USE, FENCED, DENIED = int(Code.NAME_IN_USE), int(Code.FENCED), int(Code.DENIED)
+NAME_IN_USE, FENCED, DENIED, MALFORMED = (
+    int(code) for code in (Code.NAME_IN_USE, Code.FENCED, Code.DENIED, Code.MALFORMED)
+)
 RESENT = int(Flag.RESENT)
 
 NAME = re.compile("[A-Za-z0-9_./-]{1,64}")
-AGENT = "zproxy-python"
 
 COUNTED = (
     "requests",  # and posts, handed to the session
@@ -112,6 +115,14 @@ class Session:
     `everywhere` names all its endpoints in errors. Methods that take `now` take monotonic seconds.
     """
 
+    # Slots: an object of 30 attributes and more has none inline in CPython, which cost a request 0.3 us of 2.7.
+    __slots__ = (
+        "counts", "ended", "everywhere", "has_left", "incarnation", "is_draining", "is_leaving", "is_lost",
+        "name", "next_expiry", "said", "state", "unattended", "wants_connection", "welcome", "where",
+        "_cancels", "_control", "_conversation", "_dedup", "_has_said_goodbye", "_hello_at", "_name_refusals",
+        "_open", "_order", "_outgoing", "_posts", "_refusal", "_sequence", "_services",
+    )  # fmt: skip
+
     def __init__(self, name: str, incarnation: int, everywhere: str) -> None:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise SettingError(f"bad node name {name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
@@ -122,6 +133,7 @@ class Session:
         self.state = State.AWAY
         self.welcome = Welcome()
         self.is_draining = False
+        self.is_lost = False  # the connection of this conversation, as far as the line has seen
         self.is_leaving = False
         self.has_left = False
         self.wants_connection = False  # this one answers nothing: the line is to open another
@@ -235,6 +247,12 @@ class Session:
                 self._end(request, self._closed(request))
         if self.state is not State.ACCEPTED and not self._open:
             self.has_left = True
+        self._leave_lost()
+
+    def _leave_lost(self) -> None:
+        """Nobody is there to say GOODBYE to, and nothing is left that might still go to who comes back."""
+        if self.is_leaving and self.is_lost and not self._open:
+            self.has_left = True
 
     def abandon(self) -> None:
         """What could not be sent before the end is lost, and counted."""
@@ -248,6 +266,7 @@ class Session:
         self.where = where
         self.wants_connection = False
         self.is_draining = False
+        self.is_lost = False
         self._conversation = NO_CONVERSATION
         self._control.clear()
         if self.state is not State.FENCED:
@@ -315,13 +334,14 @@ class Session:
             self._goodbye()
 
     def tick(self, now: float) -> None:
-        """What is due by time alone."""
+        """What is due by time alone, or by `is_lost`."""
         if self.state is State.GREETED and now - self._hello_at > HELLO_S:
             self.wants_connection = True
         if self.state is State.REFUSED and self._open and now >= self._hello_at:
             self._say_hello(now)
         if now >= self.next_expiry:
             self._expire(now)
+        self._leave_lost()
 
     # ---- what is sent ----
 
@@ -385,7 +405,7 @@ class Session:
     def _say_hello(self, now: float) -> None:
         self.state = State.GREETED
         self._hello_at = now
-        self._say(Kind.HELLO, name=self.name, tlvs=tlvs_pack({Tlv.AGENT: AGENT.encode()}))
+        self._say(Kind.HELLO, name=self.name, tlvs=agent())
 
     # ---- what comes ----
 
@@ -400,6 +420,7 @@ class Session:
         self.welcome = welcome
         self.counts["conversations"] += 1
         self.is_draining = False
+        self.is_lost = False
         self._conversation = envelope.conversation
         self._control.clear()
         if self.state is not State.FENCED:
@@ -498,7 +519,10 @@ class Session:
 
     def _peer_erred(self, envelope: Envelope, message: Sequence[Any], now: float) -> None:
         code = envelope.code
-        refusal = Refusal(code, _sentence_of(envelope), envelope.remaining_ms)
+        sentence = _sentence_of(envelope)
+        if sentence and code == MALFORMED:  # most often for the endpoint
+            sentence = f"the proxy at {self.where} says: {sentence}"
+        refusal = Refusal(code, sentence, envelope.remaining_ms)
         if code == FENCED:
             self.state = State.FENCED
             self._refuse(refusal)
@@ -507,10 +531,18 @@ class Session:
             self._refusal = refusal
             self._hello_at = now + (refusal.retry_ms / 1000 or HELLO_AGAIN_S)
             self._name_refusals += code == NAME_IN_USE
+            if code == NAME_IN_USE and self._name_refusals == 1:
+                self._say_name_is_in_use(now)
             if code != NAME_IN_USE or self._name_refusals >= NAME_TRIES:
                 self._refuse(refusal)
         else:
             self._malformed(f"the proxy at {self.where} says: {self._error_said('', envelope, message)}")
+
+    def _say_name_is_in_use(self, now: float) -> None:
+        """At once; the requests wait on, for a silent holder loses the name within that time."""
+        again = f"it is asked {NAME_TRIES - 1} times more, every {self._hello_at - now:g} s"
+        why = self._refusal.sentence or f'the name "{self.name}" is in use'
+        self.said.append((logging.WARNING, f"the proxy at {self.where}: {why}; {again}"))
 
     def _refuse(self, refusal: Refusal) -> None:
         self._refusal = refusal
@@ -547,9 +579,9 @@ class Session:
     def _time_out(self, request: Pending) -> None:
         self.counts["timeouts"] += 1
         within = f"within {request.deadline - request.began:g} s"
-        if request.copies and self.state is State.ACCEPTED:
+        if request.copies and self.state is State.ACCEPTED and not self.is_lost:
             error = self._error(request, Code.TIMEOUT, f"the proxy at {self.where} did not answer {within}")
-        elif self.state is State.REFUSED:
+        elif self.state is State.REFUSED or (self.state is State.GREETED and self._name_refusals):
             error = self._refused(request)
         elif self.is_draining:
             said = f"the proxy at {self.where} stops, and no other was there {within}"
@@ -557,6 +589,9 @@ class Session:
         elif self.state is State.AWAY:
             said = f"no proxy has answered at {self.everywhere} {within}"
             error = self._error(request, Code.TIMEOUT, said, "start one there by zproxy run, or check the endpoint")
+        elif self.is_lost:
+            said = f"the connection to the proxy at {self.where} is lost, and none was there again {within}"
+            error = self._error(request, Code.TIMEOUT, said, "start it again, or give the node a second endpoint")
         else:
             error = self._error(request, Code.TIMEOUT, f"the proxy at {self.where} took nothing {within}")
         self._end(request, error)
@@ -602,13 +637,16 @@ class Session:
         return error_of(code, service=request.service, node=self.name, sentence=sentence, retry_after_ms=retry_ms)
 
     def _closed(self, request: Pending) -> NodeClosed:
-        return NodeClosed(f'node "{self.name}" was closed before its request to "{request.service}" had an outcome')
+        before = f'node "{self.name}" was closed before its request to "{request.service}"'
+        if request.copies:
+            return NodeClosed(f"{before} had an outcome: it may have run; close a node after its last reply")
+        return NodeClosed(f"{before} was sent: make another node for it")
 
 
 def _is_timeout(timeout: float) -> bool:
     try:
-        return 0 < timeout <= REMAINING_MS_MAX / 1000
-    except TypeError:
+        return 0 < timeout <= REMAINING_MS_MAX / 1000 and timeout is not True
+    except (TypeError, ValueError):
         return False
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from zproxy.client.agent import agent
 from zproxy.client.pending import bytes_of
 from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, offers_pack, tlvs_pack, tlvs_parse
 from zproxy.errors import MalformedEnvelope
@@ -118,7 +119,7 @@ class WorkerSession:
     """One worker's side of its conversations with one zproxy; `offers` are (service, lease_ms, flags)."""
 
     def __init__(
-        self, name: str, incarnation: int, offers: Sequence[tuple[str, int, int]], credit: int, agent: str = ""
+        self, name: str, incarnation: int, offers: Sequence[tuple[str, int, int]], credit: int
     ) -> None:
         self.state = State.APART
         self.outbox: deque[list[Frame]] = deque()  # messages to be sent, in this order
@@ -130,7 +131,6 @@ class WorkerSession:
         self._incarnation = incarnation
         self._offers = offers_pack(offers)
         self._credit = credit
-        self._tlvs = tlvs_pack({Tlv.AGENT: agent.encode()}) if agent else b""
         self._limits = Welcome()
         self._conversation: int | None = None
         self._waiting: deque[Delivery] = deque()
@@ -322,7 +322,7 @@ class WorkerSession:
         self._enter(State.HAILING)
         self._say(
             Kind.READY, content=self._offers, name=self._name, incarnation=self._incarnation, credit=self._credit,
-            tlvs=self._tlvs,
+            tlvs=agent(),
         )
 
     def _say(self, kind: int, *, content: bytes = b"", **fields: Any) -> None:
