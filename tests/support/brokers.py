@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zproxy.broker.policy import PolicyProbe
 from zproxy.broker.probe import BrokerProbe
 from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, offers_pack, tlvs_parse
 
@@ -46,6 +47,15 @@ class Told:
         """In short: `PASS 2 REQUEST`, `SAY 1 ERROR BUSY`, `KEEP`, `DROP`."""
         parts = [self.verdict, self.peer, self.kind, self.code]
         return " ".join(str(part) for part in parts if part is not None)
+
+
+def home_of(key_hash: int, workers: Mapping[int, str]) -> int | None:
+    """By `hash`, who of the named workers has the key."""
+    probe = PolicyProbe("hash")
+    for number, name in workers.items():
+        probe.add(number, name.encode())
+        probe.load(number, 1)
+    return probe.pick(key_hash)
 
 
 def offers(services: Offers) -> bytes:
@@ -123,11 +133,13 @@ class Desk:
     """A broker and the time."""
 
     no_worker_wait_ms: int = 0
+    policy: str = "least_outstanding"
+    policies: dict[str, str] = field(default_factory=dict)
     now_ms: int = 1_000_000
     probe: BrokerProbe = field(init=False)
 
     def __post_init__(self) -> None:
-        self.probe = BrokerProbe(self.no_worker_wait_ms)
+        self.probe = BrokerProbe(self.no_worker_wait_ms, policy=self.policy, policies=self.policies)
 
     def connect_node(self, slot: int) -> Node:
         return Node(self, slot, Told(*self.probe.join(slot, False)).envelope.conversation)
@@ -184,4 +196,4 @@ class Desk:
         assert (self.probe.live, self.probe.waiting, self.probe.waiting_bytes) == (0, 0, 0)
 
 
-__all__ = ["OUTCOMES", "Code", "Desk", "Flag", "Kind", "Node", "Peer", "Told", "Worker", "offers"]
+__all__ = ["OUTCOMES", "Code", "Desk", "Flag", "Kind", "Node", "Peer", "Told", "Worker", "home_of", "offers"]

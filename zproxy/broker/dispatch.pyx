@@ -2,6 +2,8 @@
 
 from libc.stdint cimport int64_t, uint32_t
 
+from zproxy.broker.homes cimport homes_settle
+from zproxy.broker.lanes cimport Lanes
 from zproxy.broker.ledger cimport errand_add, ledger_lease, ledger_unwait
 from zproxy.broker.peer cimport ROW_ABLE, ROW_GOODBYE, Peer, peer_is_able, row_enter, row_leave
 from zproxy.broker.request cimport Request, lease_of
@@ -19,40 +21,51 @@ cdef void request_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept no
 
 
 cdef Peer* dispatch_arrival(Broker* broker, uint32_t slot) noexcept nogil:
-    cdef Service* service = broker.requests.table[slot].service
+    cdef const Request* request = &broker.requests.table[slot]
     cdef Peer* worker = NULL
-    if service.waiting == 0:
-        worker = service_pick(&broker.services, service)
+    if request.service.lanes.waiting == 0:
+        worker = service_pick(&broker.services, request.service, request.key_hash, NULL)
     if worker != NULL:
         request_lease(broker, slot, worker)
     return worker
 
 
-# The first in the row that is able and finds a service; the others leave it.
-cdef Service* able_next(Broker* broker) noexcept nogil:
+# Where the first in the row finds something that is able and does; the others leave it.
+cdef Lanes* able_next(Broker* broker) noexcept nogil:
     cdef Peer* worker
-    cdef Service* service
+    cdef Lanes* lanes
     while broker.able.first != NULL:
         worker = broker.able.first
-        service = service_of_turn(&broker.services, worker) if peer_is_able(worker) else NULL
-        if service != NULL:
-            return service
+        lanes = service_of_turn(&broker.services, worker) if peer_is_able(worker) else NULL
+        if lanes != NULL:
+            return lanes
         row_leave(&broker.able, worker, ROW_ABLE)
     return NULL
 
 
-cdef uint32_t dispatch_next(Broker* broker) noexcept nogil:
-    cdef Service* service = able_next(broker)
+# Who takes a request that any of its service's workers may: the first in the row, whose turn it was, or a better one.
+cdef Peer* taker_of(Broker* broker, const Request* request) noexcept nogil:
     cdef Peer* worker = broker.able.first
+    cdef Peer* better = NULL
+    if broker.able.last != worker:      # alone in the row it is the only one who could: no need to look at all
+        better = service_pick(&broker.services, request.service, request.key_hash, NULL)
+    if better != NULL:
+        return better
+    service_taken(&broker.services, worker)
+    return worker
+
+
+cdef uint32_t dispatch_next(Broker* broker) noexcept nogil:
+    cdef Lanes* lanes = able_next(broker)
+    cdef Peer* worker
+    cdef const Request* request
     cdef uint32_t slot
-    if service == NULL:
+    if lanes == NULL:
         return REQUEST_NONE
-    if broker.able.last == worker:      # alone in the row it is the only one who could: no need to look at all
-        service_taken(&broker.services, worker)
-    else:
-        worker = service_pick(&broker.services, service)
-    slot = waiting_next(&broker.waiting, service)
-    if broker.requests.table[slot].was_resent and service_is_guarded(&broker.services, service):
+    slot = waiting_next(&broker.waiting, lanes)
+    request = &broker.requests.table[slot]
+    worker = lanes.worker if lanes.worker != NULL else taker_of(broker, request)
+    if request.was_resent and service_is_guarded(&broker.services, request.service):
         return slot                     # when it came nobody knew that its service may not run it twice
     ledger_unwait(broker, slot)
     request_lease(broker, slot, worker)
@@ -84,7 +97,8 @@ cdef void worker_freed(Broker* broker, Peer* worker) noexcept nogil:
 cdef void offers_changed(Broker* broker) noexcept nogil:
     cdef Service* any_service = broker.services.any
     cdef uint32_t place
+    homes_settle(broker)
     if broker.services.unnamed == NULL:
         return
-    for place in range(any_service.candidate_count):
-        worker_changed(broker, any_service.candidates[place].worker)
+    for place in range(any_service.candidates.count):
+        worker_changed(broker, any_service.candidates.table[place].worker)

@@ -31,6 +31,7 @@ cdef void request_describe(Request* request, const Head* head) noexcept nogil:
     request.sequence = head.sequence
     request.kind = head.kind
     request.priority = head.priority
+    request.key_hash = head.key_hash
     request.wants_progress = (head.flags & <int>WANTS_PROGRESS) != 0
     request.wants_accepted = (head.flags & <int>WANTS_ACCEPTED) != 0
     request.is_guarded = (head.flags & <int>NOT_IDEMPOTENT) != 0
@@ -90,6 +91,7 @@ cdef void ledger_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nog
     request.attempt += 1
     request.is_guarded |= service_is_guarded(&broker.services, request.service)
     queue_append(&broker.requests, &worker.requests, LINK_WORKER, slot)
+    worker.in_flight_bytes += request.message_bytes
     worker.references += 1
     counter_add(broker.counters, MANAGED_DELIVERIES, 1)
 
@@ -97,6 +99,7 @@ cdef void ledger_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nog
 cdef void ledger_unlease(Broker* broker, uint32_t slot) noexcept nogil:
     cdef Peer* worker = request_at(broker, slot).worker
     queue_remove(&broker.requests, &worker.requests, LINK_WORKER, slot)
+    worker.in_flight_bytes -= request_at(broker, slot).message_bytes
     worker.settled += 1
 
 

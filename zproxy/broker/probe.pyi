@@ -8,7 +8,14 @@ Told = tuple[str, int | None, bytes | None, int | None, str, int | None, int | N
 class BrokerProbe:
     @property
     def payloads(self) -> dict[int, bytes]: ...
-    def __init__(self, no_worker_wait_ms: int = ..., retry_after_ms: int = ..., seed: int = ...) -> None: ...
+    def __init__(
+        self,
+        no_worker_wait_ms: int = ...,
+        retry_after_ms: int = ...,
+        seed: int = ...,
+        policy: str = ...,
+        policies: dict[str, str] | None = ...,
+    ) -> None: ...
     def join(self, peer: int, is_worker: bool) -> Told: ...
     def message(
         self, peer: int, frame: bytes, now_ms: int, content: bytes | None = None, message_bytes: int | None = None

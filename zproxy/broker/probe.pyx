@@ -18,6 +18,7 @@ from zproxy.broker.broker cimport (
 from zproxy.counters cimport Counters
 from zproxy.envelope cimport ENVELOPE_BYTES_MAX, FAULT_NONE, EnvelopeView, envelope_read, envelope_write
 
+from zproxy.broker.policy import POLICIES, policies_pack
 from zproxy.counters import COUNTER_NAMES
 
 VERDICTS = ("DROP", "PASS", "KEEP", "SAY", "SEND")
@@ -49,10 +50,17 @@ cdef class BrokerProbe:
     cdef Counters counters
     cdef readonly dict payloads
 
-    def __cinit__(self, int64_t no_worker_wait_ms=0, uint32_t retry_after_ms=500, uint64_t seed=1):
+    def __cinit__(
+        self, int64_t no_worker_wait_ms=0, uint32_t retry_after_ms=500, uint64_t seed=1, str policy=POLICIES[0],
+        dict policies=None,
+    ):
         cdef Limits limits
         limits.no_worker_wait_ms = no_worker_wait_ms
         limits.retry_after_ms = retry_after_ms
+        limits.policy = POLICIES.index(policy)
+        packed = policies_pack(policies or {})
+        limits.policies = <const uint8_t*><const char*>packed
+        limits.policies_bytes = len(packed)
         self.payloads = {}
         if broker_open(&self.broker, &limits, &self.counters, seed) != 0:
             raise MemoryError
@@ -160,7 +168,13 @@ cdef class BrokerProbe:
 
     def used(self):
         """What is in use: slots of requests, peers, services, lanes, alarms. Nothing of it may leak."""
+        cdef uint32_t slot
+        cdef uint64_t in_flight_bytes = 0
+        for slot in range(self.broker.peers.capacity):
+            if self.broker.peers.seats[slot] != NULL:
+                in_flight_bytes += self.broker.peers.seats[slot].in_flight_bytes
         return {
+            "in_flight_bytes": in_flight_bytes,
             "requests": self.broker.requests.used,
             "open": self.broker.open.count,
             "peers": self.broker.peers.live,
@@ -284,6 +298,7 @@ cdef object service_row(const ServiceRow* row):
     return {
         "name": bytes_of(row.name, row.name_bytes).decode(),
         "was_offered": bool(row.was_offered),
+        "policy": POLICIES[row.policy],
         "workers": row.workers,
         "waiting": row.waiting,
         "waiting_bytes": row.waiting_bytes,

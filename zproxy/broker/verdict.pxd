@@ -4,7 +4,7 @@ Written by the broker's rooms, read by the fast path, which does what they say. 
 connection, a request the slot under which the caller keeps its payload.
 """
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 cdef enum:
     PEER_NONE = 0xFFFFFFFF
@@ -35,9 +35,12 @@ cdef struct Verdict:
     uint32_t spent              # a request whose payload is needed no more, beside all this; or REQUEST_NONE
     uint32_t closing            # a peer to be closed once this is said; or PEER_NONE
 
-cdef struct Limits:             # integers only, fixed when the relay starts
+cdef struct Limits:             # fixed when the relay starts
     int64_t no_worker_wait_ms   # how long a request waits for a first worker; 0 = until its deadline
     uint32_t retry_after_ms     # remaining_ms of NAME_IN_USE and BUSY
+    uint32_t policy             # by number, of services that are not given one
+    const uint8_t* policies     # of those that are, as policies_pack makes them; NULL: none
+    size_t policies_bytes
 
 
 # Nothing is sent: where every verdict begins.
