@@ -32,6 +32,8 @@ class Relay:
         spin_us: int = ...,
         spin_auto: bool = ...,
         no_worker_wait_ms: int = ...,
+        policy: int = ...,
+        policies: bytes = ...,
         welcome: bytes = ...,
         accepted: bytes = ...,
     ) -> None: ...
