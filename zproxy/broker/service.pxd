@@ -18,7 +18,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from zproxy.broker.lanes cimport Lanes
 from zproxy.broker.peer cimport Peer
-from zproxy.broker.policy cimport Candidates, Policy
+from zproxy.broker.policy cimport Candidates, Policy, policy_pick
 from zproxy.names cimport Names
 
 cdef enum:
@@ -81,12 +81,6 @@ cdef int service_offer(Services* services, Service* service, Peer* worker, bint 
 # The worker offers nothing any more.
 cdef void services_withdraw(Services* services, Peer* worker) noexcept nogil
 
-# Who takes the next request for the service, as its policy picks: never who is not able, `avoided` (NULL: none) only
-# where nobody else can. NULL: nobody now. `key_hash`: the request's; 0: none.
-cdef Peer* service_pick(
-    Services* services, Service* service, uint64_t key_hash, const Peer* avoided
-) noexcept nogil
-
 # Where a request with that key waits.
 cdef Lanes* service_lanes(Services* services, Service* service, uint64_t key_hash) noexcept nogil
 
@@ -110,6 +104,14 @@ cdef Lanes* service_of_turn(Services* services, Peer* worker) noexcept nogil
 # Whose candidates take for it.
 cdef inline Service* service_source(const Services* services, Service* service) noexcept nogil:
     return service if service.candidates.count else services.any
+
+
+# Who takes the next request for the service, as its policy picks: never who is not able, `avoided` (NULL: none) only
+# where nobody else can. NULL: nobody now. `key_hash`: the request's; 0: none.
+cdef inline Peer* service_pick(
+    Services* services, Service* service, uint64_t key_hash, const Peer* avoided
+) noexcept nogil:
+    return policy_pick(service.policy, &service_source(services, service).candidates, key_hash, avoided)
 
 
 cdef inline bint service_has_worker(const Services* services, const Service* service) noexcept nogil:

@@ -6,7 +6,7 @@ from libc.string cimport memcpy, memset
 
 from zproxy.broker.lanes cimport PRIORITIES, lanes_priority
 from zproxy.broker.peer cimport Offering
-from zproxy.broker.policy cimport Candidate, policies_next, policy_at, policy_home, policy_pick
+from zproxy.broker.policy cimport Candidate, policies_next, policy_at, policy_home
 from zproxy.broker.verdict cimport REQUEST_NONE
 from zproxy.names cimport NAME_NONE, names_add, names_close, names_find, names_open, names_remove
 
@@ -314,12 +314,6 @@ cdef void services_withdraw(Services* services, Peer* worker) noexcept nogil:
         offering = &worker.offerings[worker.offering_count]
         candidate_remove(services, services.table[offering.service], offering.place, offering.is_guarded)
     worker.turn = 0
-
-
-cdef Peer* service_pick(
-    Services* services, Service* service, uint64_t key_hash, const Peer* avoided
-) noexcept nogil:
-    return policy_pick(service.policy, &service_source(services, service).candidates, key_hash, avoided)
 
 
 cdef Lanes* service_lanes(Services* services, Service* service, uint64_t key_hash) noexcept nogil:
