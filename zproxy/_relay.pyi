@@ -37,6 +37,8 @@ class Relay:
         dedup_bytes: int = ...,
         dedup_ms: int = ...,
         absence_ms: int = ...,
+        policy: int = ...,
+        policies: bytes = ...,
         welcome: bytes = ...,
         accepted: bytes = ...,
     ) -> None: ...

@@ -8,7 +8,7 @@ interrupted, and Python's main thread keeps every signal.
 import os
 from typing import NamedTuple
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.unistd cimport getpid
 
@@ -130,9 +130,9 @@ cdef class Relay:
     def __cinit__(
         self, *, uint64_t max_message_bytes, uint64_t memory_bytes, uint64_t connection_bytes,
         int64_t heartbeat_ms=0, int64_t stall_ms=30_000, int64_t handshake_ms=5_000, int64_t spin_us=100,
-        bint spin_auto=True, int64_t no_worker_wait_ms=0, uint64_t retain_bytes=0,
-        uint64_t dedup_bytes=0, int64_t dedup_ms=600000, int64_t absence_ms=60000, bytes welcome=b"",
-        bytes accepted=b"",
+        bint spin_auto=True, int64_t no_worker_wait_ms=0, uint32_t policy=0, bytes policies=b"",
+        uint64_t retain_bytes=0, uint64_t dedup_bytes=0, int64_t dedup_ms=600000, int64_t absence_ms=60000,
+        bytes welcome=b"", bytes accepted=b"",
     ):
         cdef int code
         self.owner_pid = getpid()
@@ -153,10 +153,14 @@ cdef class Relay:
         self.engine.path.limits.dedup_bytes = dedup_bytes
         self.engine.path.limits.dedup_ms = dedup_ms
         self.engine.path.limits.absence_ms = absence_ms
+        self.engine.path.limits.policy = policy
+        self.engine.path.limits.policies = <const uint8_t*><const char*>policies    # read by engine_open, and not kept
+        self.engine.path.limits.policies_bytes = len(policies)
         self.welcome, self.accepted = frame_of(welcome), frame_of(accepted)
         notice_set(&self.engine.path.welcome, self.welcome)
         notice_set(&self.engine.path.accepted, self.accepted)
         code = engine_open(&self.engine)
+        self.engine.path.limits.policies = NULL
         if code:
             raise OSError(code, os.strerror(code))
 

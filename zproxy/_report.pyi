@@ -7,6 +7,7 @@ class ServiceRow(NamedTuple):
     waiting: int
     waiting_bytes: int
     oldest_ms: int | None
+    balance: str
 
 class PeerRow(NamedTuple):
     name: str

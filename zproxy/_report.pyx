@@ -8,6 +8,8 @@ from libc.stdlib cimport free
 from zproxy.broker.broker cimport ROLE_WORKER, PeerRow as CPeerRow, ServiceRow as CServiceRow
 from zproxy.broker.report cimport Report
 
+from zproxy.broker.policy import POLICIES
+
 
 class ServiceRow(NamedTuple):
     """One service, as the broker has it; ages in milliseconds."""
@@ -18,6 +20,7 @@ class ServiceRow(NamedTuple):
     waiting: int
     waiting_bytes: int
     oldest_ms: int | None           # how long the first of them has waited
+    balance: str                    # the policy that picks their workers
 
 
 class PeerRow(NamedTuple):
@@ -78,6 +81,7 @@ cdef list services_wrap(const Report* report):
             entry.waiting,
             entry.waiting_bytes,
             report.now_ms - entry.oldest_ms if entry.oldest_ms else None,
+            POLICIES[entry.policy],
         ))
     return found
 

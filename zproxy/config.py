@@ -8,12 +8,14 @@ docs/operations.md are made from it or held to it by a test. An option is named 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from zproxy import endpoints, units
+from zproxy.broker.policy import POLICIES
 from zproxy.errors import SettingError
 
 DEFAULT_FRONTEND = "tcp://127.0.0.1:5555"
@@ -24,6 +26,8 @@ DAY_S = 86400.0
 SPIN_AUTO_US = 100  # a first sketch's RTT p50 fell with it from 125-170 us to 70-104 us
 
 Endpoints = str | Iterable[str] | None
+Balances = str | Iterable[str] | None
+SERVICE = re.compile("[A-Za-z0-9_./-]{1,64}")
 
 
 class Spin(NamedTuple):
@@ -31,6 +35,13 @@ class Spin(NamedTuple):
 
     limit_us: int
     is_auto: bool
+
+
+class Balance(NamedTuple):
+    """Which policy picks the worker of a managed request: `default`, or that of its service (name, policy)."""
+
+    default: str
+    services: tuple[tuple[str, str], ...]
 
 
 class Unit(NamedTuple):
@@ -126,6 +137,31 @@ def _spin() -> Kind:
     return Kind("TIME", parse, tuple(words))
 
 
+def _balance_row(text: Any) -> tuple[str, str]:
+    """(service, policy) of one [SERVICE=]POLICY; service "" where none is named."""
+    if not isinstance(text, str):
+        raise SettingError(f"{text!r} is no policy: write it as text, like 'hash' or 'gradients=hash'")
+    service, _, policy = text.rpartition("=")
+    if policy not in POLICIES:
+        raise SettingError(f"{text!r} names no policy: write {', '.join(POLICIES[:-1])} or {POLICIES[-1]}")
+    if service == "*":
+        raise SettingError(f"{text!r} is for all without a policy of their own: write {policy!r}")
+    if not SERVICE.fullmatch(service) and "=" in text:
+        raise SettingError(f"{text!r} names no service: write 1 to 64 of A-Z a-z 0-9 _ . / -")
+    return service, policy
+
+
+def _balance(given: Balances) -> Balance:
+    policies: dict[str, str] = {}
+    for text in [given] if isinstance(given, str) else list(given or ()):
+        service, policy = _balance_row(text)
+        if service in policies:
+            whose = f"service {service!r}" if service else "the default"
+            raise SettingError(f"{whose} is given two policies, {policies[service]} and {policy}: keep one")
+        policies[service] = policy
+    return Balance(policies.pop("", POLICIES[0]), tuple(sorted(policies.items())))
+
+
 def _flag(given: Any) -> bool:
     if not isinstance(given, bool):  # "no" would mean yes
         raise SettingError(f"{given!r} is no flag: write True or False")
@@ -134,6 +170,7 @@ def _flag(given: Any) -> bool:
 
 EIGHTH = -1  # of the memory, which another option says
 ENDPOINTS = Kind("ENDPOINT", _endpoints, is_list=True)
+BALANCE = Kind("[SERVICE=]POLICY", _balance, is_list=True)
 FLAG = Kind("", _flag, is_flag=True)
 UNITS = ("_bytes", "_ms")
 
@@ -141,7 +178,7 @@ UNITS = ("_bytes", "_ms")
 def _option(kind: Kind, default: str, group: str, help: str) -> Any:
     def value() -> Any:
         if kind.is_list:
-            return ()
+            return kind.parse(())
         return False if kind.is_flag else kind.parse(default)
 
     return field(default_factory=value, metadata={"kind": kind, "default": default, "group": group, "help": help})
@@ -211,6 +248,12 @@ class Settings:
         "1m",
         "Times",
         "How long a node whose connection ended may be away until what it has open is cancelled.",
+    )
+    balance: Balance = _option(
+        BALANCE,
+        POLICIES[0],
+        "Managed requests",
+        f"Who takes a request: {', '.join(POLICIES)}. Repeatable: for a SERVICE, or for all others.",
     )
     drain_ms: int = _option(
         _milliseconds(0.0, DAY_S), "10s", "Times", "At the end, wait this long until what was accepted is written."

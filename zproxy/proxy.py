@@ -14,7 +14,8 @@ import msgspec
 from zproxy import endpoints
 from zproxy._relay import BACKEND, BEAT_MS, DEDUP_IDS, FRONTEND, MAX_FRAMES, Relay
 from zproxy._report import PeerRow, ServiceRow
-from zproxy.config import Endpoints, Settings
+from zproxy.broker.policy import POLICIES, policies_pack
+from zproxy.config import Balances, Endpoints, Settings
 from zproxy.endpoints import Bound
 from zproxy.errors import NotStarted, RelayStuck
 from zproxy.observer import Observer
@@ -37,7 +38,7 @@ class Proxy:
 
     The options are those of `zproxy run` (docs/operations.md); None is their default. Endpoints: one or several.
     Sizes: bytes, or text like "64MiB"; times: seconds, or text like "100us"; `spin` also "auto" and "off",
-    `heartbeat` also "off", `memory` also "half".
+    `heartbeat` also "off", `memory` also "half". `balance`: one or several of "POLICY" and "SERVICE=POLICY".
 
     Raises SettingError, EndpointError, EndpointInUse, InsecureBind. All methods: any thread; ForkedProxy after a fork.
     Keep it: one that is collected while it runs ends at once.
@@ -60,6 +61,7 @@ class Proxy:
         heartbeat: Time | None = None,
         no_worker_wait: Time | None = None,
         absence: Time | None = None,
+        balance: Balances = None,
         drain: Time | None = None,
         spin: Time | None = None,
     ) -> None:
@@ -78,6 +80,7 @@ class Proxy:
             heartbeat=heartbeat,
             no_worker_wait=no_worker_wait,
             absence=absence,
+            balance=balance,
             drain=drain,
             spin=spin,
         )
@@ -199,6 +202,8 @@ def _relay_of(settings: Settings) -> Relay:
         dedup_bytes=settings.dedup_bytes,
         dedup_ms=DEDUP_MS,
         absence_ms=settings.absence_ms,
+        policy=POLICIES.index(settings.balance.default),
+        policies=policies_pack(dict(settings.balance.services)),
         welcome=msgspec.msgpack.encode(_welcome(settings)),
         accepted=msgspec.msgpack.encode({"dedup": [DEDUP_IDS, DEDUP_MS]} if settings.dedup_bytes else {}),
     )

@@ -25,7 +25,7 @@ WORKER_STATES = ("hello", "leaving", "suspect", "paused", "busy", "ready")
 
 
 class Service(msgspec.Struct, frozen=True):
-    """`was_offered`: by a worker, ever. `oldest_ms`: how long the first that waits has waited."""
+    """`was_offered`: by a worker, ever. `oldest_ms`: how long the first that waits has waited. `balance`: policy."""
 
     name: str
     was_offered: bool
@@ -33,6 +33,7 @@ class Service(msgspec.Struct, frozen=True):
     waiting: int
     waiting_bytes: int
     oldest_ms: int | None
+    balance: str = ""
 
 
 class Worker(msgspec.Struct, frozen=True):

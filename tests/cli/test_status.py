@@ -115,6 +115,17 @@ def test_a_watcher_is_told_when_its_proxy_ends(start: Start) -> None:
     assert len(errors.splitlines()) == 1 and "no proxy answers at" in errors
 
 
+def test_it_shows_how_each_service_is_balanced(start: Start) -> None:
+    proxy = start("--balance", "two_choices", "--balance", "gradients=hash")
+    master = Master(proxy.backend, "m1")
+    master.service("sum")(lambda request: None)
+    with master, Node("rank0", proxy.frontend) as node:
+        node.request("sum", key=b"7")
+        services = json.loads(told("--json"))["services"]
+        assert [(each["name"], each["balance"]) for each in services] == [("gradients", "hash"), ("sum", "two_choices")]
+        assert "two_choices" in told()
+
+
 def test_it_shows_who_serves_who_asks_and_who_is_behind(start: Start) -> None:
     proxy = start()
     never = spawn([ZPROXY, "call", "gradeints", "--node", "lost", "--frontend", proxy.frontend], stdout=subprocess.PIPE)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import zmq
+from support.brokers import home_of
 from support.managed import ManagedPeer
 from support.peers import Peers
 from support.proxies import HostedProxy, assert_books_balance
@@ -521,3 +522,42 @@ def test_what_a_node_has_open_goes_on_while_it_is_away(hosted: Host, managed: Ma
     worker.answer(worker.read(Kind.REQUEST)[0], CONTENT)
     assert back.read(Kind.REPLY)[0].sequence == waiting
     assert_books_balance(proxy.stats())
+def test_equal_keys_go_to_one_worker_and_wait_for_it(hosted: Host, managed: Managed) -> None:
+    proxy = hosted(balance="square=hash")
+    node, worker = pair(proxy, managed, credit=2)
+    other = managed(proxy.backend, "m2")
+    other.ready("square", credit=2)
+    mine = next(key for key in range(1, 99) if home_of(key, {1: "m1", 2: "m2"}) == 1)
+    for _ in range(3):
+        node.request("square", CONTENT, key_hash=mine)
+    held, _ = worker.read(Kind.REQUEST)
+    assert worker.read(Kind.REQUEST)[0].key_hash == mine
+    assert proxy.wait_for("managed_waiting")["managed_deliveries"] == 2
+    worker.answer(held, CONTENT)
+    assert worker.read(Kind.REQUEST)[0].sequence == held.sequence + 2
+    assert other.hears_nothing()
+
+
+def test_keys_of_a_worker_that_goes_find_another(hosted: Host, managed: Managed) -> None:
+    proxy = hosted(balance="hash")
+    node, worker = pair(proxy, managed)
+    other = managed(proxy.backend, "m2")
+    other.ready("square")
+    mine = next(key for key in range(1, 99) if home_of(key, {1: "m1", 2: "m2"}) == 1)
+    node.request("square", CONTENT, key_hash=mine)
+    worker.read(Kind.REQUEST)
+    waits = node.request("square", CONTENT, key_hash=mine)
+    proxy.wait_for("managed_waiting")
+    worker.close()
+    assert other.read(Kind.REQUEST)[0].sequence == waits
+    assert node.read(Kind.ERROR)[0].code == Code.WORKER_LOST
+
+
+def test_who_waits_for_the_worker_of_its_key_hears_its_name(hosted: Host, managed: Managed) -> None:
+    node, worker = pair(hosted(balance="hash"), managed)
+    node.request("square", CONTENT, key_hash=1)
+    worker.read(Kind.REQUEST)
+    node.request("square", CONTENT, key_hash=1, remaining_ms=100)
+    error, _ = node.read(Kind.ERROR)
+    assert error.code == Code.TIMEOUT
+    assert 'worker "m1" was busy or paused, which alone has its key, for service "square"' in sentence(error)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zproxy.broker.policy import PolicyProbe
 from zproxy.broker.probe import BrokerProbe
 from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, offers_pack, tlvs_parse
 
@@ -46,6 +47,15 @@ class Told:
         """In short: `PASS 2 REQUEST`, `SAY 1 ERROR BUSY`, `KEEP`, `DROP`."""
         parts = [self.verdict, self.peer, self.kind, self.code]
         return " ".join(str(part) for part in parts if part is not None)
+
+
+def home_of(key_hash: int, workers: Mapping[int, str]) -> int | None:
+    """By `hash`, who of the named workers has the key."""
+    probe = PolicyProbe("hash")
+    for number, name in workers.items():
+        probe.add(number, name.encode())
+        probe.load(number, 1)
+    return probe.pick(key_hash)
 
 
 def offers(services: Offers) -> bytes:
@@ -128,12 +138,16 @@ class Desk:
     dedup_bytes: int = 0
     dedup_ms: int = 600_000
     absence_ms: int = 60_000
+    policy: str = "least_outstanding"
+    policies: dict[str, str] = field(default_factory=dict)
     now_ms: int = 1_000_000
     probe: BrokerProbe = field(init=False)
 
     def __post_init__(self) -> None:
         self.probe = BrokerProbe(
             self.no_worker_wait_ms,
+            policy=self.policy,
+            policies=self.policies,
             retain_bytes=self.retain_bytes,
             retain_node_bytes=self.retain_node_bytes,
             dedup_bytes=self.dedup_bytes,
@@ -196,4 +210,4 @@ class Desk:
         assert (self.probe.live, self.probe.waiting, self.probe.waiting_bytes) == (0, 0, 0)
 
 
-__all__ = ["OUTCOMES", "Code", "Desk", "Flag", "Kind", "Node", "Peer", "Told", "Worker", "offers"]
+__all__ = ["OUTCOMES", "Code", "Desk", "Flag", "Kind", "Node", "Peer", "Told", "Worker", "home_of", "offers"]

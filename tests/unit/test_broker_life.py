@@ -1,8 +1,8 @@
 """The broker under anything that may happen, against a list of what is open and who holds what.
 
 Laws: one outcome for each accepted request; nothing goes to a peer that is gone, or in another conversation; no worker
-holds more than it may; what is kept is sent or spent; the counters balance after every step; when all is over, nothing
-is left.
+holds more than it may; a key goes to its home, and waits for nobody else; what is kept is sent or spent; the counters
+balance after every step; when all is over, nothing is left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.brokers import Code, Desk, Flag, Kind, Node, Told, Worker
+from support.brokers import Code, Desk, Flag, Kind, Node, Told, Worker, home_of
+
+from zproxy.broker.policy import POLICIES
 
 NODE_SLOTS = range(1, 5)
 WORKER_SLOTS = range(101, 105)
@@ -32,6 +34,7 @@ request_flags = st.lists(
     unique=True,
 )
 often = st.sampled_from([True, True, True, True, False])
+keys = st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5])
 seldom = st.sampled_from([False] * 9 + [True])
 Key = tuple[str, int, int]  # name, incarnation, sequence
 
@@ -57,12 +60,16 @@ class Life(RuleBasedStateMachine):
         self.leased: dict[Key, int] = {}  # of the open ones, those a worker has: the lease
         self.guarded: set[Key] = set()  # of the open ones, those that may not run twice
         self.awaited: set[Key] = set()  # of the open ones, those their nodes were asked for
+        self.wanted: dict[Key, tuple[str, int]] = {}  # by request, the service and its own key
         self.unusable: set[int] = set()
         self.is_draining = False
 
-    @initialize(no_worker_wait_ms=st.sampled_from([0, 0, 700]), services=offers, credit=st.integers(1, 3))
-    def begin(self, no_worker_wait_ms: int, services: list[Any], credit: int) -> None:
-        self.desk = Desk(no_worker_wait_ms)
+    @initialize(
+        no_worker_wait_ms=st.sampled_from([0, 0, 700]), services=offers, credit=st.integers(1, 3),
+        policy=st.sampled_from(POLICIES),
+    )
+    def begin(self, no_worker_wait_ms: int, services: list[Any], credit: int, policy: str) -> None:
+        self.desk = Desk(no_worker_wait_ms, policy=policy, policies={"blue": "least_outstanding"})
         self.connect_node(1, "a", 1, False)
         self.connect_node(2, "b", 2, False)
         self.connect_worker(101, "a", 1, ["red", "green"])
@@ -110,6 +117,7 @@ class Life(RuleBasedStateMachine):
         lease = told.envelope.lease
         if told.kind in ("REQUEST", "POST"):
             assert lease and lease not in seat.held
+            self.see_home(told)
             assert seat.is_known and not seat.is_leaving and told.peer not in self.unusable
             seat.held[lease] = told, True
             key = self.key_of(told)
@@ -125,6 +133,21 @@ class Life(RuleBasedStateMachine):
             seat.held[lease] = delivery, False
             if delivery.kind == "POST" and self.leased.get(self.key_of(delivery)) == lease:
                 self.close(self.key_of(delivery))
+
+    def takers(self, service: str) -> list[int]:
+        """Whoever may be given its requests."""
+        _, _, pairs = self.desk.probe.rows()
+        named = [slot for slot, offered in pairs if offered == service]
+        return named or [slot for slot, offered in pairs if offered == "*"]
+
+    def home(self, service: str, key: int) -> int | None:
+        if key == 0 or self.desk.policies.get(service, self.desk.policy) != "hash":
+            return None
+        return home_of(key, {slot: self.seats[slot].peer.name for slot in self.takers(service)})
+
+    def see_home(self, told: Told) -> None:
+        envelope = told.envelope
+        assert self.home(envelope.service, envelope.key_hash) in (None, told.peer), "another worker has its key"
 
     def see_node(self, node: Node, told: Told) -> None:
         if told.kind not in ("REPLY", "ERROR") or told.envelope.sequence == 0:
@@ -312,10 +335,11 @@ class Life(RuleBasedStateMachine):
     @rule(
         slot=st.integers(0, 3), sequence=sequences, service=services, flags=request_flags, is_post=st.booleans(),
         remaining_ms=st.integers(1, LONGEST_MS), priority=st.integers(0, 2), is_kept=often, is_stale=seldom,
+        key_hash=keys,
     )
     def request(
         self, slot: int, sequence: int, service: str, flags: list[int], is_post: bool, remaining_ms: int,
-        priority: int, is_kept: bool, is_stale: bool,
+        priority: int, is_kept: bool, is_stale: bool, key_hash: int,
     ) -> None:
         seat = self.some(slot, Node)
         if seat is None:
@@ -328,7 +352,7 @@ class Life(RuleBasedStateMachine):
             self.steps()  # it may have expired, without a word, or its node is about to be asked for it
         told = node.request(
             sequence, service, kind, flags=sum(flags), remaining_ms=remaining_ms, priority=priority,
-            incarnation=node.incarnation or 1, conversation=node.conversation ^ is_stale,
+            incarnation=node.incarnation or 1, conversation=node.conversation ^ is_stale, key_hash=key_hash,
         )
         if seat.is_replaced:
             assert told.verdict == "DROP"
@@ -350,14 +374,15 @@ class Life(RuleBasedStateMachine):
             self.open[key] = kind
             if Flag.NOT_IDEMPOTENT in flags:
                 self.guarded.add(key)
+            self.wanted[key] = service, key_hash
             if told.verdict == "KEEP" and not is_kept:
                 told = Told(*self.desk.probe.unkept(told.payload or 0))
                 assert told.code == "BUSY"
         self.see(told)
 
-    @rule(slot=st.integers(0, 1), sequence=sequences, service=st.sampled_from(["red", "green"]))
-    def request_plainly(self, slot: int, sequence: int, service: str) -> None:
-        self.request(slot, sequence, service, [], False, LONGEST_MS, 1, True, False)
+    @rule(slot=st.integers(0, 1), sequence=sequences, service=st.sampled_from(["red", "green"]), key_hash=keys)
+    def request_plainly(self, slot: int, sequence: int, service: str, key_hash: int) -> None:
+        self.request(slot, sequence, service, [], False, LONGEST_MS, 1, True, False, key_hash)
 
     @rule(slot=st.integers(0, 1), number=st.integers(0, 3))
     def reply_plainly(self, slot: int, number: int) -> None:
@@ -440,15 +465,12 @@ class Life(RuleBasedStateMachine):
             self.is_draining = True
 
     def assert_nobody_idle_while_something_waits(self) -> None:
-        rows, _, pairs = self.desk.probe.rows()
-        named = {service for _, service in pairs}
-        for row in rows:
-            if not row["waiting"]:
-                continue
-            for slot, service in pairs:
-                takes = service == row["name"] or service == "*" and row["name"] not in named
-                seat = self.seats[slot]
-                assert not takes or slot in self.unusable or len(seat.held) >= seat.credit, f"{slot} idles: {row}"
+        idle = {slot for slot, seat in self.seats.items() if len(seat.held) < seat.credit} - self.unusable
+        for key in self.open.keys() - self.leased.keys():
+            service, key_hash = self.wanted[key]
+            home = self.home(service, key_hash)
+            takers = self.takers(service) if home is None else [home]
+            assert not idle & set(takers), f"{idle} idle while {key} waits for {takers}"
 
     @invariant()
     def the_counters_balance(self) -> None:

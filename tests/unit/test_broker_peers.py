@@ -405,7 +405,13 @@ def test_rows_tell_who_is_there_and_what_waits() -> None:
     services, peers, pairs = desk.probe.rows()
     waiting = next(row for row in services if row["name"] == "a")
     assert waiting == {
-        "name": "a", "was_offered": True, "workers": 1, "waiting": 2, "waiting_bytes": 1500, "oldest_ms": 1_000_000
+        "name": "a",
+        "was_offered": True,
+        "policy": "least_outstanding",
+        "workers": 1,
+        "waiting": 2,
+        "waiting_bytes": 1500,
+        "oldest_ms": 1_000_000,
     }
     assert [row["name"] for row in peers] == ["rank0", "", "m"]
     assert (peers[0]["step"], peers[0]["progress"], peers[0]["told_ms"]) == (7, 12.5, 1_000_000)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zproxy import EndpointError, Proxy, SettingError
-from zproxy.config import DEFAULT_BACKEND, DEFAULT_FRONTEND, OPTIONS, Settings, Spin
+from zproxy.config import DEFAULT_BACKEND, DEFAULT_FRONTEND, OPTIONS, Balance, Settings, Spin
 from zproxy.units import machine_memory_bytes
 
 
@@ -34,6 +34,13 @@ def test_a_side_that_connects_does_not_bind_its_default(side: str) -> None:
     assert getattr(settings, f"{side}_connect") == ("tcp://127.0.0.1:1",)
 
 
+def test_balance_is_a_default_and_what_services_have_instead() -> None:
+    assert Settings.of(balance=[]).balance == Settings.of().balance == Balance("least_outstanding", ())
+    assert Settings.of(balance="hash").balance == Balance("hash", ())
+    rows = ["b/2=hash", "round_robin", "a.1=two_choices"]
+    assert Settings.of(balance=rows).balance == Balance("round_robin", (("a.1", "two_choices"), ("b/2", "hash")))
+
+
 def test_text_and_numbers_mean_the_same() -> None:
     in_words = Settings.of(max_message="64MiB", heartbeat="2s", drain="1.5", spin="50us", stall="1m")
     in_numbers = Settings.of(max_message=64 << 20, heartbeat=2, drain=1.5, spin=50e-6, stall=60)
@@ -50,6 +57,14 @@ def test_text_and_numbers_mean_the_same() -> None:
         ({"spin": "fast"}, "spin: 'fast' is no time: write for example 100us, 2s or 1.5, or auto, or off"),
         ({"drain": -1}, "drain: -1 is no time"),
         ({"memory": "some"}, "memory: 'some' is no size"),
+        ({"balance": "fastest"}, "balance: 'fastest' names no policy: write least_outstanding, least_bytes, "),
+        ({"balance": "echo="}, "balance: 'echo=' names no policy"),
+        ({"balance": "=hash"}, "balance: '=hash' names no service: write 1 to 64 of A-Z a-z 0-9 _ . / -"),
+        ({"balance": "an echo=hash"}, "balance: 'an echo=hash' names no service"),
+        ({"balance": "*=hash"}, r"balance: '\*=hash' is for all without a policy of their own: write 'hash'"),
+        ({"balance": ["hash", "hash"]}, "balance: the default is given two policies, hash and hash: keep one"),
+        ({"balance": ["a=hash", "a=two_choices"]}, "balance: service 'a' is given two policies, hash and two_choices"),
+        ({"balance": [b"hash"]}, "balance: b'hash' is no policy: write it as text"),
         ({"insecure": "no"}, "insecure: 'no' is no flag: write True or False"),
     ],
 )

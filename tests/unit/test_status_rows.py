@@ -35,8 +35,8 @@ PEER = PeerRow(
     told_ms=None,
 )
 SERVICES = (
-    Service("gradients", True, ("m1", "m2"), 3, 5 << 20, 1234),
-    Service("gradeints", False, (), 1, 500, 63_000),
+    Service("gradients", True, ("m1", "m2"), 3, 5 << 20, 1234, "least_outstanding"),
+    Service("gradeints", False, (), 1, 500, 63_000, "hash"),
     Service("progress", True, (), 2, 700, 3),
     Service("quiet", True, (), 0, 0, None),
 )
@@ -118,7 +118,7 @@ def test_rows_say_what_an_operator_asks() -> None:
     behind = node("rank12", 1041, in_flight=4, waiting_bytes=3 << 20)
     rows = [node("rank1", 1044, progress=50.0), behind, node("x", None)]
     text = drawn(status(services=SERVICES, workers=(worker_of(PEER),), nodes=nodes_of(rows)), 80)
-    assert line_of("gradients", text).split() == ["gradients", "2", "3", "5MiB", "1.2s"]
+    assert line_of("gradients", text).split() == ["gradients", "2", "3", "5MiB", "1.2s", "least_outstanding"]
     assert "never offered: is its name right?" in line_of("gradeints", text)
     assert "no worker now" in line_of("progress", text)
     assert line_of("quiet", text).split() == ["quiet", "0", "0", "0B", "–"]

@@ -27,7 +27,8 @@ from zproxy.broker.verdict cimport (
 from zproxy.counters cimport Counters
 from zproxy.envelope cimport EnvelopeView
 
-# Empty, from zeroed. `seed`: of the names' hashes and of conversation numbers. 0, or -1: no memory.
+# Empty, from zeroed. `limits.policies` is read, and not kept.
+# `seed`: of the names' hashes and of conversation numbers. 0, or -1: no memory.
 cdef int broker_open(Broker* broker, const Limits* limits, Counters* counters, uint64_t seed) noexcept nogil
 cdef void broker_close(Broker* broker) noexcept nogil
 
@@ -100,6 +101,7 @@ cdef struct ServiceRow:
     uint8_t[64] name
     uint8_t name_bytes
     bint was_offered            # by a worker, ever
+    uint32_t policy             # its number
     uint32_t workers
     uint64_t waiting
     uint64_t waiting_bytes

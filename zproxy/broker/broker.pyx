@@ -22,6 +22,7 @@ from zproxy.broker.outcome cimport outcome_progress, outcome_take, outcome_undel
 from zproxy.broker.peer cimport (
     ROW_GOODBYE, Peer, peer_at, peer_is_there, peer_judge, peer_seat, peer_unseat, peers_close, peers_open, row_leave
 )
+from zproxy.broker.policy cimport policy_number
 from zproxy.broker.presence cimport (
     presence_credit, presence_dismiss, presence_due_ms, presence_end, presence_expire, presence_goodbye,
     presence_hello, presence_ready
@@ -46,6 +47,7 @@ from zproxy.envelope cimport (
 
 cdef int broker_open(Broker* broker, const Limits* limits, Counters* counters, uint64_t seed) noexcept nogil:
     broker.limits = limits[0]
+    broker.limits.policies = NULL
     broker.counters = counters
     broker.memory.limit_bytes = limits.dedup_bytes
     broker.memory.window_ms = limits.dedup_ms
@@ -54,7 +56,9 @@ cdef int broker_open(Broker* broker, const Limits* limits, Counters* counters, u
     requests_open(&broker.requests)
     keeping_open(&broker.keeping)
     deadlines_open(&broker.deadlines)
-    if peers_open(&broker.peers, seed) != 0 or services_open(&broker.services, seed) != 0:
+    if peers_open(&broker.peers, seed) != 0:
+        return -1
+    if services_open(&broker.services, seed, limits.policy, limits.policies, limits.policies_bytes) != 0:
         return -1
     return index_open(&broker.open, seed) or waiting_open(&broker.waiting, seed)
 
@@ -472,14 +476,15 @@ cdef void broker_count_rows(
             offers[0] += broker.peers.seats[index].offering_count
 
 
-cdef void service_fill(const Broker* broker, const Service* service, ServiceRow* row) noexcept nogil:
+cdef void service_fill(const Broker* broker, Service* service, ServiceRow* row) noexcept nogil:
     memcpy(row.name, service.name, service.name_bytes)
     row.name_bytes = service.name_bytes
     row.was_offered = service.was_offered
-    row.workers = service.candidate_count
+    row.policy = policy_number(service.policy)
+    row.workers = service.candidates.count
     row.waiting = service.waiting
     row.waiting_bytes = service.waiting_bytes
-    row.oldest_ms = waiting_oldest_ms(&broker.waiting, &broker.requests, service)
+    row.oldest_ms = waiting_oldest_ms(&broker.waiting, &broker.requests, &broker.services, service)
 
 
 cdef void peer_fill(const Peer* peer, PeerRow* row) noexcept nogil:

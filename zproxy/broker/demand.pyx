@@ -253,10 +253,16 @@ cdef Code between_fault(Broker* broker, const Request* request) noexcept nogil:
 # Why nobody has taken it, composed as the sentence.
 cdef Code waiting_fault(Broker* broker, const Request* request, int64_t now_ms) noexcept nogil:
     cdef const Service* service = request.service
+    cdef const Peer* home
     cdef Code code = TIMEOUT
     if request.state != <int>REQUEST_WAITING:
         return between_fault(broker, request)
-    if service_has_worker(&broker.services, service):
+    home = broker.waiting.lanes[request.lane].lanes.worker
+    if home != NULL:
+        sentence_begin(&broker.sentence, b"worker ")
+        sentence_name(&broker.sentence, home.name, home.name_bytes)
+        sentence_words(&broker.sentence, b" was busy or paused, which alone has its key, for service ")
+    elif service_has_worker(&broker.services, service):
         sentence_begin(&broker.sentence, b"all workers were busy or paused that offer service ")
     elif service_was_offered(&broker.services, service):
         code = NO_WORKER

@@ -2,7 +2,8 @@
 
 Rule 1. Whoever could take something that waits stands in `broker.able`. So a request that finds nobody waits, and
         nobody has to look for it: workers are entered when they become able, and leave the row when they find nothing.
-Rule 2. Nobody overtakes: what arrives goes out at once only where nothing waits for its service.
+Rule 2. Nobody overtakes: what arrives goes out at once only where nothing waits for its service, nor, where it has a
+        home, for that worker.
 """
 
 from libc.stdint cimport int64_t, uint32_t
@@ -30,5 +31,6 @@ cdef void worker_changed(Broker* broker, Peer* worker) noexcept nogil
 # A place of the worker's is free: the same, and one that leaves and holds nothing more is told GOODBYE.
 cdef void worker_freed(Broker* broker, Peer* worker) noexcept nogil
 
-# Services may have lost the last that named them: whoever offers `*` takes for them now.
+# Workers have come or gone. Services may have lost the last that named them: whoever offers `*` takes for them now. And
+# who waits for one worker may have another home (homes.pxd).
 cdef void offers_changed(Broker* broker) noexcept nogil

@@ -2,11 +2,13 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from zproxy.broker.homes cimport homes_settle
+from zproxy.broker.lanes cimport Lanes
 from zproxy.broker.ledger cimport errand_add, ledger_lease, ledger_unwait, ledger_wait
 from zproxy.broker.peer cimport ROW_ABLE, ROW_GOODBYE, Peer, peer_is_able, row_enter, row_leave
 from zproxy.broker.request cimport Request, lease_of
 from zproxy.broker.service cimport (
-    Service, service_is_guarded, service_of_turn, service_pick, service_source, service_taken
+    Service, service_is_guarded, service_lanes, service_of_turn, service_pick, service_source, service_taken
 )
 from zproxy.broker.verdict cimport REQUEST_NONE
 from zproxy.broker.waiting cimport waiting_next
@@ -23,8 +25,8 @@ cdef void request_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept no
 cdef Peer* dispatch_arrival(Broker* broker, uint32_t slot) noexcept nogil:
     cdef const Request* request = &broker.requests.table[slot]
     cdef Peer* worker = NULL
-    if request.service.waiting == 0:
-        worker = service_pick(&broker.services, request.service, request.worker)
+    if request.service.lanes.waiting == 0:
+        worker = service_pick(&broker.services, request.service, request.key_hash, request.worker)
     if worker != NULL:
         request_lease(broker, slot, worker)
     return worker
@@ -32,42 +34,53 @@ cdef Peer* dispatch_arrival(Broker* broker, uint32_t slot) noexcept nogil:
 
 # Where others wait already, rule 1 has seen to those who could take something.
 cdef void dispatch_again(Broker* broker, uint32_t slot) noexcept nogil:
-    cdef Service* service = broker.requests.table[slot].service
-    cdef Service* source = service_source(&broker.services, service)
-    cdef uint64_t waited = service.waiting
+    cdef const Request* request = &broker.requests.table[slot]
+    cdef Service* source = service_source(&broker.services, request.service)
+    cdef uint64_t waited = service_lanes(&broker.services, request.service, request.key_hash).waiting
     cdef uint32_t place
     ledger_wait(broker, slot)
     if waited:
         return
-    for place in range(source.candidate_count):
-        worker_changed(broker, source.candidates[place].worker)
+    for place in range(source.candidates.count):
+        worker_changed(broker, source.candidates.table[place].worker)
 
 
-# The first in the row that is able and finds a service; the others leave it.
-cdef Service* able_next(Broker* broker) noexcept nogil:
+# Where the first in the row finds something that is able and does; the others leave it.
+cdef Lanes* able_next(Broker* broker) noexcept nogil:
     cdef Peer* worker
-    cdef Service* service
+    cdef Lanes* lanes
     while broker.able.first != NULL:
         worker = broker.able.first
-        service = service_of_turn(&broker.services, worker) if peer_is_able(worker) else NULL
-        if service != NULL:
-            return service
+        lanes = service_of_turn(&broker.services, worker) if peer_is_able(worker) else NULL
+        if lanes != NULL:
+            return lanes
         row_leave(&broker.able, worker, ROW_ABLE)
     return NULL
 
 
-cdef uint32_t dispatch_next(Broker* broker) noexcept nogil:
-    cdef Service* service = able_next(broker)
+# Who takes a request that any of its service's workers may: the first in the row, whose turn it was, or a better one.
+cdef Peer* taker_of(Broker* broker, const Request* request) noexcept nogil:
     cdef Peer* worker = broker.able.first
+    cdef Peer* better = NULL
+    if broker.able.last != worker:      # alone in the row it is the only one who could: no need to look at all
+        better = service_pick(&broker.services, request.service, request.key_hash, request.worker)
+    if better != NULL:
+        return better
+    service_taken(&broker.services, worker)
+    return worker
+
+
+cdef uint32_t dispatch_next(Broker* broker) noexcept nogil:
+    cdef Lanes* lanes = able_next(broker)
+    cdef Peer* worker
+    cdef const Request* request
     cdef uint32_t slot
-    if service == NULL:
+    if lanes == NULL:
         return REQUEST_NONE
-    slot = waiting_next(&broker.waiting, service)
-    if broker.able.last == worker:      # alone in the row it is the only one who could: no need to look at all
-        service_taken(&broker.services, worker)
-    else:
-        worker = service_pick(&broker.services, service, broker.requests.table[slot].worker)
-    if broker.requests.table[slot].was_resent and service_is_guarded(&broker.services, service):
+    slot = waiting_next(&broker.waiting, lanes)
+    request = &broker.requests.table[slot]
+    worker = lanes.worker if lanes.worker != NULL else taker_of(broker, request)
+    if request.was_resent and service_is_guarded(&broker.services, request.service):
         return slot                     # when it came nobody knew that its service may not run it twice
     ledger_unwait(broker, slot)
     request_lease(broker, slot, worker)
@@ -99,7 +112,8 @@ cdef void worker_freed(Broker* broker, Peer* worker) noexcept nogil:
 cdef void offers_changed(Broker* broker) noexcept nogil:
     cdef Service* any_service = broker.services.any
     cdef uint32_t place
+    homes_settle(broker)
     if broker.services.unnamed == NULL:
         return
-    for place in range(any_service.candidate_count):
-        worker_changed(broker, any_service.candidates[place].worker)
+    for place in range(any_service.candidates.count):
+        worker_changed(broker, any_service.candidates.table[place].worker)

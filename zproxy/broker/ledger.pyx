@@ -49,6 +49,7 @@ cdef void request_describe(Request* request, const Head* head) noexcept nogil:
     request.sequence = head.sequence
     request.kind = head.kind
     request.priority = head.priority
+    request.key_hash = head.key_hash
     request.wants_progress = (head.flags & <int>WANTS_PROGRESS) != 0
     request.wants_accepted = (head.flags & <int>WANTS_ACCEPTED) != 0
     request.retries_errors = (head.flags & <int>RETRY_ERRORS) != 0
@@ -132,6 +133,7 @@ cdef void ledger_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nog
         ledger_arm(broker, slot)
     request.is_guarded |= service_is_guarded(&broker.services, request.service)
     queue_append(&broker.requests, &worker.requests, LINK_WORKER, slot)
+    worker.in_flight_bytes += request.message_bytes
     worker.references += 1
     counter_add(broker.counters, MANAGED_DELIVERIES, 1)
 
@@ -139,6 +141,7 @@ cdef void ledger_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nog
 cdef void ledger_unlease(Broker* broker, uint32_t slot) noexcept nogil:
     cdef Peer* worker = request_at(broker, slot).worker
     queue_remove(&broker.requests, &worker.requests, LINK_WORKER, slot)
+    worker.in_flight_bytes -= request_at(broker, slot).message_bytes
     worker.settled += 1
 
 

@@ -56,6 +56,8 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     Queue requests              # of a node: open ones and posts; of a worker: its leases, live or not
     uint32_t may_hold           # of a worker, requests that may be with it; 0: unknown, leaving, unusable or paused
     uint32_t slot               # of its connection; PEER_NONE = absent or gone
+    uint64_t in_flight_bytes    # of a worker, the messages of its leases
+    uint64_t name_hash          # of its name alone, see policy.pxd
     uint32_t number             # its own as long as anybody knows it: owner in an Index
     uint32_t conversation       # never 0
     Role role
@@ -153,3 +155,12 @@ cdef inline void peer_judge(Peer* peer) noexcept nogil:
 
 cdef inline bint peer_is_able(const Peer* peer) noexcept nogil:
     return peer.requests.count < peer.may_hold
+
+
+# FNV-1a, without a seed: a worker's keys find it through every proxy.
+cdef inline uint64_t peer_hash(const uint8_t* name, uint8_t name_bytes) noexcept nogil:
+    cdef uint64_t value = 0xCBF29CE484222325
+    cdef uint8_t index
+    for index in range(name_bytes):
+        value = (value ^ name[index]) * <uint64_t>0x100000001B3
+    return value

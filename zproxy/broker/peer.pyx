@@ -159,6 +159,7 @@ cdef Peer* peer_named(const Peers* peers, Role role, const uint8_t* name, uint8_
 cdef int peer_name(Peers* peers, Peer* peer, const uint8_t* name, uint8_t name_bytes) noexcept nogil:
     memcpy(peer.name, name, name_bytes)
     peer.name_bytes = name_bytes
+    peer.name_hash = peer_hash(name, name_bytes)
     if names_add(&peers.names[<int>peer.role], peer.name, name_bytes, peer.number) != 0:
         return -1
     peer.is_named = True

@@ -13,6 +13,8 @@ class BrokerProbe:
         no_worker_wait_ms: int = ...,
         retry_after_ms: int = ...,
         seed: int = ...,
+        policy: str = ...,
+        policies: dict[str, str] | None = ...,
         retain_bytes: int = ...,
         retain_node_bytes: int = ...,
         dedup_bytes: int = ...,

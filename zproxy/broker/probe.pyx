@@ -19,6 +19,7 @@ from zproxy.broker.verdict cimport verdict_clear
 from zproxy.counters cimport Counters
 from zproxy.envelope cimport ENVELOPE_BYTES_MAX, FAULT_NONE, EnvelopeView, envelope_read, envelope_write
 
+from zproxy.broker.policy import POLICIES, policies_pack
 from zproxy.counters import COUNTER_NAMES
 
 VERDICTS = ("DROP", "PASS", "KEEP", "SAY", "SEND")
@@ -53,9 +54,9 @@ cdef class BrokerProbe:
     cdef uint64_t tickets
 
     def __cinit__(
-        self, int64_t no_worker_wait_ms=0, uint32_t retry_after_ms=500, uint64_t seed=1,
-        uint64_t retain_bytes=1 << 30, uint64_t retain_node_bytes=1 << 30, uint64_t dedup_bytes=1 << 30,
-        int64_t dedup_ms=600000, int64_t absence_ms=60000,
+        self, int64_t no_worker_wait_ms=0, uint32_t retry_after_ms=500, uint64_t seed=1, str policy=POLICIES[0],
+        dict policies=None, uint64_t retain_bytes=1 << 30, uint64_t retain_node_bytes=1 << 30,
+        uint64_t dedup_bytes=1 << 30, int64_t dedup_ms=600000, int64_t absence_ms=60000,
     ):
         cdef Limits limits
         limits.no_worker_wait_ms = no_worker_wait_ms
@@ -66,6 +67,10 @@ cdef class BrokerProbe:
         limits.dedup_ms = dedup_ms
         limits.absence_ms = absence_ms
         self.has_memory = True
+        limits.policy = POLICIES.index(policy)
+        packed = policies_pack(policies or {})
+        limits.policies = <const uint8_t*><const char*>packed
+        limits.policies_bytes = len(packed)
         self.payloads = {}
         if broker_open(&self.broker, &limits, &self.counters, seed) != 0:
             raise MemoryError
@@ -196,7 +201,13 @@ cdef class BrokerProbe:
 
     def used(self):
         """What is in use: slots of requests, peers, services, lanes, alarms. Nothing of it may leak."""
+        cdef uint32_t slot
+        cdef uint64_t in_flight_bytes = 0
+        for slot in range(self.broker.peers.capacity):
+            if self.broker.peers.seats[slot] != NULL:
+                in_flight_bytes += self.broker.peers.seats[slot].in_flight_bytes
         return {
+            "in_flight_bytes": in_flight_bytes,
             "requests": self.broker.requests.used,
             "open": self.broker.open.count,
             "peers": self.broker.peers.live,
@@ -353,6 +364,7 @@ cdef object service_row(const ServiceRow* row):
     return {
         "name": bytes_of(row.name, row.name_bytes).decode(),
         "was_offered": bool(row.was_offered),
+        "policy": POLICIES[row.policy],
         "workers": row.workers,
         "waiting": row.waiting,
         "waiting_bytes": row.waiting_bytes,

@@ -39,7 +39,7 @@ cdef struct Link:
     uint32_t before             # REQUEST_NONE = first
     uint32_t after
 
-cdef struct Request:
+cdef struct Request:            # 128 bytes, measured with BrokerProbe.exchange: 120 took 5 ns longer, 144 took 10
     uint64_t sequence
     int64_t deadline_ms         # monotonic
     int64_t came_ms
@@ -49,6 +49,7 @@ cdef struct Request:
     Peer* node                  # seated or gone
     Peer* worker                # who has it, or had it last; NULL: nobody ever
     Service* service
+    uint64_t key_hash           # 0: no key
     Link[LINK_COUNT] links
     uint32_t generation         # of the present lease
     uint32_t lane               # while it waits
@@ -66,15 +67,15 @@ cdef struct Request:
     uint8_t priority
     bint wants_progress
     bint wants_accepted
-    bint retries_errors         # a handler's error spends an attempt
-    bint is_guarded             # may not run twice
-    bint was_resent             # it may have run before, by somebody zproxy does not remember
-    bint is_listed              # in its node's queue and the index
-    bint is_retained            # its payload is charged to the retention's budgets
-    bint is_unsent              # its worker's connection ended before a byte of it was written
-    bint is_retry               # has a place in the retry budget
-    bint is_rationed            # waits for one
-    bint has_errand
+    uint8_t retries_errors      # a handler's error spends an attempt
+    uint8_t is_guarded          # may not run twice
+    uint8_t was_resent          # it may have run before, by somebody zproxy does not remember
+    uint8_t is_listed           # in its node's queue and the index
+    uint8_t is_retained         # its payload is charged to the retention's budgets
+    uint8_t is_unsent           # its worker's connection ended before a byte of it was written
+    uint8_t is_retry            # has a place in the retry budget
+    uint8_t is_rationed         # waits for one
+    uint8_t has_errand
 
 cdef struct Requests:           # owns `table`; see requests_open
     Request* table              # by slot

@@ -44,7 +44,7 @@ cdef inline uint64_t budget_of(const Broker* broker) noexcept nogil:
 
 # Delivered for the first time to a worker that would not begin, it goes elsewhere at once, if there is another.
 cdef bint may_go_elsewhere(const Broker* broker, Request* request) noexcept nogil:
-    return request.returns == 1 and service_source(&broker.services, request.service).candidate_count > 1
+    return request.returns == 1 and service_source(&broker.services, request.service).candidates.count > 1
 
 
 cdef void retry_returned(Broker* broker, uint32_t slot, uint32_t pause_ms) noexcept nogil:

@@ -1,8 +1,8 @@
 """Service: what workers offer and nodes ask for, and who of its workers takes the next request.
 
     services ─► Service ─► Candidate(worker, place) ⇄ Offering(service, place) ◄─ Peer
-                  │
-                  └► lanes of requests that wait for it: waiting.pxd
+                  │            └► lanes of requests that wait for this worker: lanes.pxd
+                  └► lanes of requests that wait for any of them; policy: who takes one (policy.pxd)
 
 Whoever offers `*` is a candidate of the one service of that name, and takes for a service that nobody names.
 
@@ -11,21 +11,19 @@ Rule 2. A service that was never offered is forgotten with the last request that
         grow the table. One that was offered stays, as long as there are few: NO_WORKER and UNKNOWN_SERVICE are told
         apart by it.
 Rule 3. Services are never moved: requests point to them.
+Rule 4. A service's policy is that of the name that is asked for, whoever takes it.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from zproxy.broker.peer cimport Offering, Peer
+from zproxy.broker.lanes cimport Lanes
+from zproxy.broker.peer cimport Peer
+from zproxy.broker.policy cimport Candidates, Policy, policy_pick
 from zproxy.names cimport Names
 
 cdef enum:
     SERVICE_NAME_BYTES = 64
-    PRIORITIES = 3
     SERVICES_KEPT = 16384       # beyond, one that nobody offers any more is forgotten, too: names may be made for a run
-
-cdef struct Candidate:          # a worker that offers the service
-    Peer* worker
-    uint32_t place              # in the worker's offerings
 
 cdef struct Service:
     uint32_t number             # its place in the table
@@ -37,12 +35,10 @@ cdef struct Service:
     uint32_t lease_ms           # how long a delivery may be without a sign, as its newest worker says; 0: always
     uint32_t references         # requests that know it
     uint32_t stamp              # of the READY that named it last
-    Candidate* candidates       # owned
-    uint32_t candidate_count
-    uint32_t candidate_capacity
-    uint32_t turn               # where a pick begins: behind the last one
-    uint32_t[PRIORITIES] lanes  # whose turn it is among those that wait, see waiting.pxd
-    uint64_t waiting
+    const Policy* policy
+    Candidates candidates       # owned
+    Lanes lanes                 # of those that any candidate may take
+    uint64_t waiting            # these, and those in the candidates' own lanes
     uint64_t waiting_bytes
     Service* before             # among the unnamed, see there; NULL = not
     Service* after
@@ -58,9 +54,17 @@ cdef struct Services:           # owns all services; see services_open
     Service* any                # `*`
     Service* unnamed            # ring of those for which requests wait and that nobody names: whose turn it is
     uint32_t stamp
+    const Policy* policy        # of those that are not given one
+    bint have_homes             # may requests wait for one worker?
+    Lanes* unsettled            # of workers that have come or gone since homes_settle
+    Lanes* free_lanes
+    uint32_t lanes_made
 
-# Empty but for `*`, from zeroed. 0, or -1: no memory.
-cdef int services_open(Services* services, uint64_t seed) noexcept nogil
+# Empty but for `*` and those that are given a policy, which stay; from zeroed. `policy`: of all others; `policies`: as
+# policies_pack makes them. 0, or -1: no memory.
+cdef int services_open(
+    Services* services, uint64_t seed, uint32_t policy, const uint8_t* policies, size_t policies_bytes
+) noexcept nogil
 cdef void services_close(Services* services) noexcept nogil
 
 # The service of that name; made where there is none. NULL: no memory. Who wants it to stay adds a reference.
@@ -80,9 +84,14 @@ cdef int service_offer(
 # The worker offers nothing any more.
 cdef void services_withdraw(Services* services, Peer* worker) noexcept nogil
 
-# The able worker with the least in flight, the next in turn among equals; NULL: nobody. Moves the turn on. Looks at
-# one after the other, but no further than the first that is idle. `avoided` is taken only if no other is able.
-cdef Peer* service_pick(Services* services, Service* service, const Peer* avoided) noexcept nogil
+# Where a request with that key waits.
+cdef Lanes* service_lanes(Services* services, Service* service, uint64_t key_hash) noexcept nogil
+
+# The next lanes of a worker that has come or gone (then `worker` is NULL), the caller's; NULL: there are no more.
+cdef Lanes* services_unsettle(Services* services) noexcept nogil
+
+# Lanes of a worker that has gone: again among the unsettled while somebody waits there, else free.
+cdef void lanes_settle(Services* services, Lanes* lanes) noexcept nogil
 
 # Requests began or ceased to wait for it, or workers to name it: does it belong to the unnamed?
 cdef void service_sort(Services* services, Service* service) noexcept nogil
@@ -90,17 +99,26 @@ cdef void service_sort(Services* services, Service* service) noexcept nogil
 # The worker whose turn it was by service_of_turn takes, without a pick: the next among equals is behind it.
 cdef void service_taken(Services* services, const Peer* worker) noexcept nogil
 
-# The next service the worker offers for which requests wait, the worker's turn moved on; NULL: none.
-cdef Service* service_of_turn(Services* services, Peer* worker) noexcept nogil
+# Where the worker finds its next request, its turn moved on: at each of its services first those of lower priority,
+# then its own and the service's in turn. NULL: nothing waits that it could take.
+cdef Lanes* service_of_turn(Services* services, Peer* worker) noexcept nogil
 
 
 # Whose candidates take for it.
 cdef inline Service* service_source(const Services* services, Service* service) noexcept nogil:
-    return service if service.candidate_count else services.any
+    return service if service.candidates.count else services.any
+
+
+# Who takes the next request for the service, as its policy picks: never who is not able, `avoided` (NULL: none) only
+# where nobody else can. NULL: nobody now. `key_hash`: the request's; 0: none.
+cdef inline Peer* service_pick(
+    Services* services, Service* service, uint64_t key_hash, const Peer* avoided
+) noexcept nogil:
+    return policy_pick(service.policy, &service_source(services, service).candidates, key_hash, avoided)
 
 
 cdef inline bint service_has_worker(const Services* services, const Service* service) noexcept nogil:
-    return service.candidate_count != 0 or services.any.candidate_count != 0
+    return service.candidates.count != 0 or services.any.candidates.count != 0
 
 
 cdef inline bint service_was_offered(const Services* services, const Service* service) noexcept nogil:
@@ -109,9 +127,9 @@ cdef inline bint service_was_offered(const Services* services, const Service* se
 
 # How long a worker may have it without a sign; 0: until its deadline.
 cdef inline uint32_t service_lease_ms(const Services* services, const Service* service) noexcept nogil:
-    return service.lease_ms if service.candidate_count else services.any.lease_ms
+    return service.lease_ms if service.candidates.count else services.any.lease_ms
 
 
 # May what it was asked for not run twice?
 cdef inline bint service_is_guarded(const Services* services, const Service* service) noexcept nogil:
-    return service.is_guarded or service.candidate_count == 0 and services.any.is_guarded
+    return service.is_guarded or service.candidates.count == 0 and services.any.is_guarded

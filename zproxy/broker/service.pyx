@@ -4,7 +4,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
-from zproxy.broker.peer cimport peer_is_able
+from zproxy.broker.lanes cimport PRIORITIES, lanes_priority
+from zproxy.broker.peer cimport Offering
+from zproxy.broker.policy cimport Candidate, policies_next, policy_at, policy_home
 from zproxy.broker.verdict cimport REQUEST_NONE
 from zproxy.names cimport NAME_NONE, names_add, names_close, names_find, names_open, names_remove
 
@@ -12,24 +14,60 @@ cdef enum:
     CAPACITY_FIRST = 16
 
 
-cdef int services_open(Services* services, uint64_t seed) noexcept nogil:
+# They stay: it is the operator who names them.
+cdef int policies_read(Services* services, const uint8_t* policies, size_t policies_bytes) noexcept nogil:
+    cdef Service* service
+    cdef const uint8_t* name
+    cdef uint8_t name_bytes
+    cdef uint32_t policy
+    while policies_next(&policies, &policies_bytes, &name, &name_bytes, &policy):
+        service = service_obtain(services, name, name_bytes)
+        if service == NULL:
+            return -1
+        service.references += 1
+        service.policy = policy_at(policy)
+        services.have_homes |= service.policy.has_homes
+    return 0
+
+
+cdef int services_open(
+    Services* services, uint64_t seed, uint32_t policy, const uint8_t* policies, size_t policies_bytes
+) noexcept nogil:
     if names_open(&services.names, seed) != 0:
         return -1
+    services.policy = policy_at(policy)
+    services.have_homes = services.policy.has_homes
     services.any = service_obtain(services, b"*", 1)
     if services.any == NULL:
         return -1
     services.any.references = 1     # never forgotten
-    return 0
+    return policies_read(services, policies, policies_bytes)
 
 
-cdef inline void service_destroy(Service* service) noexcept nogil:
-    free(service.candidates)
+cdef void service_destroy(Service* service) noexcept nogil:
+    cdef uint32_t place
+    for place in range(service.candidates.count):
+        free(service.candidates.table[place].lanes)
+    free(service.candidates.table)
     free(service)
+
+
+# Of those that have come, the candidates are the owners.
+cdef void lanes_destroy(Lanes* lanes, bint are_gone) noexcept nogil:
+    cdef Lanes* after
+    while lanes != NULL:
+        after = lanes.next
+        if are_gone or lanes.worker == NULL:
+            free(lanes)
+        lanes = after
 
 
 cdef void services_close(Services* services) noexcept nogil:
     cdef uint32_t number
     cdef Service* service
+    lanes_destroy(services.unsettled, False)
+    lanes_destroy(services.free_lanes, True)
+    services.unsettled = services.free_lanes = NULL
     for number in range(services.used):
         if services.table[number] != NULL:
             service_destroy(services.table[number])
@@ -84,18 +122,25 @@ cdef void service_give(Services* services, Service* service) noexcept nogil:
     services.free = service
 
 
+cdef void lanes_renew(Lanes* lanes, uint32_t number) noexcept nogil:
+    cdef int priority
+    memset(lanes, 0, sizeof(Lanes))
+    lanes.number = number
+    for priority in range(PRIORITIES):
+        lanes.rings[priority] = REQUEST_NONE
+
+
 # As good as new, but for its number and the table it has.
 cdef void service_renew(Service* service) noexcept nogil:
     cdef uint32_t number = service.number
-    cdef Candidate* candidates = service.candidates
-    cdef uint32_t candidate_capacity = service.candidate_capacity
-    cdef int priority
+    cdef Candidate* table = service.candidates.table
+    cdef uint32_t capacity = service.candidates.capacity
     memset(service, 0, sizeof(Service))
     service.number = number
-    service.candidates = candidates
-    service.candidate_capacity = candidate_capacity
-    for priority in range(PRIORITIES):
-        service.lanes[priority] = REQUEST_NONE
+    service.candidates.table = table
+    service.candidates.capacity = capacity
+    service.candidates.random_state = number
+    lanes_renew(&service.lanes, 0)
 
 
 cdef Service* service_obtain(Services* services, const uint8_t* name, uint8_t name_bytes) noexcept nogil:
@@ -106,6 +151,7 @@ cdef Service* service_obtain(Services* services, const uint8_t* name, uint8_t na
     if service == NULL:
         return NULL
     service_renew(service)
+    service.policy = services.policy
     memcpy(service.name, name, name_bytes)
     service.name_bytes = name_bytes
     if names_add(&services.names, service.name, name_bytes, service.number) != 0:
@@ -117,7 +163,7 @@ cdef Service* service_obtain(Services* services, const uint8_t* name, uint8_t na
 
 
 cdef void service_settle(Services* services, Service* service) noexcept nogil:
-    if service.references or service.candidate_count:
+    if service.references or service.candidates.count:
         return
     if service.was_offered and services.count <= SERVICES_KEPT:
         return
@@ -133,14 +179,14 @@ cdef void service_settle(Services* services, Service* service) noexcept nogil:
 cdef int candidates_reserve(Service* service) noexcept nogil:
     cdef uint32_t capacity
     cdef Candidate* grown
-    if service.candidate_count < service.candidate_capacity:
+    if service.candidates.count < service.candidates.capacity:
         return 0
-    capacity = max(service.candidate_capacity * 2, <uint32_t>CAPACITY_FIRST)
-    grown = <Candidate*>realloc(service.candidates, capacity * sizeof(Candidate))
+    capacity = max(service.candidates.capacity * 2, <uint32_t>CAPACITY_FIRST)
+    grown = <Candidate*>realloc(service.candidates.table, capacity * sizeof(Candidate))
     if grown == NULL:
         return -1
-    service.candidates = grown
-    service.candidate_capacity = capacity
+    service.candidates.table = grown
+    service.candidates.capacity = capacity
     return 0
 
 
@@ -158,21 +204,87 @@ cdef int offerings_reserve(Peer* worker) noexcept nogil:
     return 0
 
 
+# ---- lanes of one worker ----
+
+
+cdef Lanes* lanes_take(Services* services) noexcept nogil:
+    cdef Lanes* lanes = services.free_lanes
+    if lanes != NULL:
+        services.free_lanes = lanes.next
+        lanes_renew(lanes, lanes.number)
+        return lanes
+    lanes = <Lanes*>calloc(1, sizeof(Lanes))
+    if lanes != NULL:
+        services.lanes_made += 1    # 0 are those of services
+        lanes_renew(lanes, services.lanes_made)
+    return lanes
+
+
+cdef void lanes_unsettle(Services* services, Lanes* lanes) noexcept nogil:
+    if lanes.is_unsettled:
+        return
+    lanes.is_unsettled = True
+    lanes.next = services.unsettled
+    services.unsettled = lanes
+
+
+cdef Lanes* services_unsettle(Services* services) noexcept nogil:
+    cdef Lanes* lanes = services.unsettled
+    if lanes != NULL:
+        services.unsettled = lanes.next
+        lanes.is_unsettled = False
+    return lanes
+
+
+cdef void lanes_settle(Services* services, Lanes* lanes) noexcept nogil:
+    if lanes.waiting:
+        lanes_unsettle(services, lanes)
+    elif not lanes.is_unsettled:
+        lanes.next = services.free_lanes
+        services.free_lanes = lanes
+
+
+# Of a worker that comes; NULL: no memory.
+cdef Lanes* lanes_open(Services* services, const Service* service, Peer* worker) noexcept nogil:
+    cdef Lanes* lanes = lanes_take(services)
+    if lanes != NULL:
+        lanes.worker = worker
+        lanes.service = service.number
+        lanes_unsettle(services, lanes)
+    return lanes
+
+
+# Of one that goes.
+cdef void lanes_close(Services* services, Lanes* lanes) noexcept nogil:
+    lanes.worker = NULL
+    lanes_settle(services, lanes)
+
+
+cdef inline bint needs_lanes(const Services* services, const Service* service) noexcept nogil:
+    return service.policy.has_homes or service == services.any and services.have_homes
+
+
 cdef int service_offer(
     Services* services, Service* service, Peer* worker, bint is_guarded, uint32_t lease_ms
 ) noexcept nogil:
     cdef Candidate* candidate
     cdef Offering* offering
+    cdef Lanes* lanes = NULL
     if candidates_reserve(service) != 0 or offerings_reserve(worker) != 0:
         return -1
-    candidate = &service.candidates[service.candidate_count]
+    if needs_lanes(services, service):
+        lanes = lanes_open(services, service, worker)
+        if lanes == NULL:
+            return -1
+    candidate = &service.candidates.table[service.candidates.count]
     candidate.worker = worker
     candidate.place = worker.offering_count
+    candidate.lanes = lanes
     offering = &worker.offerings[worker.offering_count]
     offering.service = service.number
-    offering.place = service.candidate_count
+    offering.place = service.candidates.count
     offering.is_guarded = is_guarded
-    service.candidate_count += 1
+    service.candidates.count += 1
     worker.offering_count += 1
     service.was_offered = True
     service.lease_ms = lease_ms
@@ -184,13 +296,16 @@ cdef int service_offer(
 
 # The last candidate takes the place of the one that goes.
 cdef void candidate_remove(Services* services, Service* service, uint32_t place, bint was_guarded) noexcept nogil:
-    cdef Candidate* last = &service.candidates[service.candidate_count - 1]
+    cdef Candidate* last = &service.candidates.table[service.candidates.count - 1]
+    cdef Lanes* lanes = service.candidates.table[place].lanes
     last.worker.offerings[last.place].place = place
-    service.candidates[place] = last[0]
-    service.candidate_count -= 1
+    service.candidates.table[place] = last[0]
+    service.candidates.count -= 1
     service.guarded_count -= was_guarded
-    if service.candidate_count:
+    if service.candidates.count:
         service.is_guarded = service.guarded_count != 0
+    if lanes != NULL:
+        lanes_close(services, lanes)
     service_sort(services, service)
     service_settle(services, service)
 
@@ -204,32 +319,18 @@ cdef void services_withdraw(Services* services, Peer* worker) noexcept nogil:
     worker.turn = 0
 
 
-cdef Peer* service_pick(Services* services, Service* service, const Peer* avoided) noexcept nogil:
-    cdef Service* source = service_source(services, service)
-    cdef uint32_t count = source.candidate_count
-    cdef uint32_t at = source.turn if source.turn < count else 0
-    cdef Peer* worker
-    cdef Peer* best = NULL
-    cdef Peer* last = NULL
-    for _ in range(count):
-        worker = source.candidates[at].worker
-        at = at + 1 if at + 1 < count else 0
-        if not peer_is_able(worker) or best != NULL and worker.requests.count >= best.requests.count:
-            continue
-        if worker == avoided:
-            last = worker
-            continue
-        best = worker
-        source.turn = at
-        if worker.requests.count == 0:
-            break
-    return best if best != NULL else last
+cdef Lanes* service_lanes(Services* services, Service* service, uint64_t key_hash) noexcept nogil:
+    cdef const Candidate* home
+    if key_hash == 0 or not service.policy.has_homes:
+        return &service.lanes
+    home = policy_home(&service_source(services, service).candidates, key_hash, NULL)
+    return &service.lanes if home == NULL else home.lanes
 
 
 cdef void service_taken(Services* services, const Peer* worker) noexcept nogil:
     cdef uint32_t served = worker.turn - 1 if worker.turn else worker.offering_count - 1
     cdef const Offering* offering = &worker.offerings[served]
-    services.table[offering.service].turn = offering.place + 1
+    services.table[offering.service].candidates.turn = offering.place + 1
 
 
 # ---- the unnamed ----
@@ -254,7 +355,7 @@ cdef void unnamed_leave(Services* services, Service* service) noexcept nogil:
 
 
 cdef void service_sort(Services* services, Service* service) noexcept nogil:
-    cdef bint is_unnamed = service.waiting != 0 and service.candidate_count == 0
+    cdef bint is_unnamed = service.lanes.waiting != 0 and service.candidates.count == 0
     if is_unnamed == (service.before != NULL):
         return
     if is_unnamed:
@@ -263,15 +364,48 @@ cdef void service_sort(Services* services, Service* service) noexcept nogil:
         unnamed_leave(services, service)
 
 
-cdef Service* service_of_turn(Services* services, Peer* worker) noexcept nogil:
+# ---- turns ----
+
+
+# Where any candidate of the service finds something, or NULL.
+cdef inline Lanes* shared_lanes(Services* services, Service* service) noexcept nogil:
+    if service.lanes.waiting:
+        return &service.lanes
+    if service == services.any and services.unnamed != NULL:
+        return &services.unnamed.lanes
+    return NULL
+
+
+# The candidate's own, where their turn comes before that of those it shares; else these.
+cdef inline Lanes* lanes_of_turn(Lanes* own, Lanes* shared) noexcept nogil:
+    cdef int own_priority
+    cdef int shared_priority
+    if own == NULL or own.waiting == 0:
+        return shared
+    if shared == NULL:
+        return own
+    own_priority = lanes_priority(own)
+    shared_priority = lanes_priority(shared)
+    if own_priority != shared_priority:
+        return own if own_priority < shared_priority else shared
+    own.were_served = not own.were_served
+    return own if own.were_served else shared
+
+
+cdef Lanes* service_of_turn(Services* services, Peer* worker) noexcept nogil:
+    cdef const Offering* offering
     cdef Service* service
+    cdef Lanes* lanes
     for _ in range(worker.offering_count):
-        service = services.table[worker.offerings[worker.turn].service]
+        offering = &worker.offerings[worker.turn]
+        service = services.table[offering.service]
         worker.turn = worker.turn + 1 if worker.turn + 1 < worker.offering_count else 0
-        if service.waiting:
-            return service
-        if service == services.any and services.unnamed != NULL:
-            service = services.unnamed
-            services.unnamed = service.after
-            return service
+        lanes = shared_lanes(services, service)
+        if services.have_homes:
+            lanes = lanes_of_turn(service.candidates.table[offering.place].lanes, lanes)
+        if lanes == NULL:
+            continue
+        if services.unnamed != NULL and lanes == &services.unnamed.lanes:
+            services.unnamed = services.unnamed.after
+        return lanes
     return NULL

@@ -4,7 +4,7 @@ Written by the broker's rooms, read by the fast path, which does what they say. 
 connection, a payload the number under which the caller keeps a message.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
     PEER_NONE = 0xFFFFFFFF
@@ -38,7 +38,7 @@ cdef struct Verdict:
     uint32_t closing            # a peer to be closed once this is said; or PEER_NONE
     uint64_t inherited          # whose charges the peer of the message in hand takes over, by its ticket; or 0
 
-cdef struct Limits:             # integers only, fixed when the relay starts
+cdef struct Limits:             # fixed when the relay starts
     int64_t no_worker_wait_ms   # how long a request waits for a first worker; 0 = until its deadline
     uint32_t retry_after_ms     # remaining_ms of NAME_IN_USE and BUSY
     uint64_t retain_bytes       # of requests with workers, kept for another delivery: in all
@@ -46,6 +46,9 @@ cdef struct Limits:             # integers only, fixed when the relay starts
     uint64_t dedup_bytes        # outcomes remembered, for requests that are sent again; 0 = none
     int64_t dedup_ms            # for so long
     int64_t absence_ms          # how long a node may be away before what it has open is cancelled
+    uint32_t policy             # by number, of services that are not given one
+    const uint8_t* policies     # of those that are, as policies_pack makes them; NULL: none
+    size_t policies_bytes
 
 
 # Nothing is sent: where every verdict begins.

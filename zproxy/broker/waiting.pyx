@@ -1,11 +1,12 @@
 """Waiting: requests that nobody can take yet; see waiting.pxd for the contract."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from zproxy.broker.index cimport INDEX_NONE, index_add, index_close, index_find, index_open, index_remove, index_reserve
+from zproxy.broker.lanes cimport PRIORITIES, lanes_priority
 from zproxy.broker.request cimport LINK_TURN, Request, queue_append, queue_prepend, queue_remove
-from zproxy.broker.service cimport PRIORITIES, service_sort
+from zproxy.broker.service cimport service_lanes, service_sort, service_source
 from zproxy.broker.verdict cimport REQUEST_NONE
 
 cdef enum:
@@ -67,9 +68,14 @@ cdef void ring_leave(Waiting* waiting, uint32_t* turn, uint32_t number) noexcept
     waiting.lanes[lane.after].before = lane.before
 
 
-# The lane of the request's node, service and priority; made where there is none.
-cdef uint32_t lane_obtain(Waiting* waiting, const Request* request) noexcept nogil:
-    cdef uint64_t key = <uint64_t>request.service.number << 8 | request.priority
+# 30 bits for the lanes' number, of which there is one a worker and service; 32 for the service's; 2 for the priority.
+cdef inline uint64_t lane_key(const Request* request, const Lanes* lanes) noexcept nogil:
+    return <uint64_t>lanes.number << 34 | <uint64_t>request.service.number << 2 | request.priority
+
+
+# Of the request's node, lanes, service and priority; made where there is none.
+cdef uint32_t lane_obtain(Waiting* waiting, const Request* request, Lanes* lanes) noexcept nogil:
+    cdef uint64_t key = lane_key(request, lanes)
     cdef uint32_t number = index_find(&waiting.index, request.node.number, key)
     cdef Lane* lane
     if number != <uint32_t>INDEX_NONE:
@@ -82,13 +88,14 @@ cdef uint32_t lane_obtain(Waiting* waiting, const Request* request) noexcept nog
     lane.requests.count = 0
     lane.owner = request.node.number
     lane.key = key
-    ring_enter(waiting, &request.service.lanes[request.priority], number)
+    lane.lanes = lanes
+    ring_enter(waiting, &lanes.rings[request.priority], number)
     return number
 
 
 cdef void lane_give(Waiting* waiting, const Request* request) noexcept nogil:
     cdef Lane* lane = &waiting.lanes[request.lane]
-    ring_leave(waiting, &request.service.lanes[request.priority], request.lane)
+    ring_leave(waiting, &lane.lanes.rings[request.priority], request.lane)
     index_remove(&waiting.index, lane.owner, lane.key)
     lane.after = waiting.free
     waiting.free = request.lane
@@ -101,11 +108,13 @@ cdef void waiting_push(
     Waiting* waiting, Requests* requests, Services* services, uint32_t slot, bint is_first
 ) noexcept nogil:
     cdef Request* request = &requests.table[slot]
-    request.lane = lane_obtain(waiting, request)
+    cdef Lanes* lanes = service_lanes(services, request.service, request.key_hash)
+    request.lane = lane_obtain(waiting, request, lanes)
     if is_first:
         queue_prepend(requests, &waiting.lanes[request.lane].requests, LINK_TURN, slot)
     else:
         queue_append(requests, &waiting.lanes[request.lane].requests, LINK_TURN, slot)
+    lanes.waiting += 1
     request.service.waiting += 1
     request.service.waiting_bytes += request.message_bytes
     waiting.count += 1
@@ -113,13 +122,10 @@ cdef void waiting_push(
     service_sort(services, request.service)
 
 
-cdef uint32_t waiting_next(Waiting* waiting, Service* service) noexcept nogil:
-    cdef int priority = 0
-    cdef Lane* lane
-    while service.lanes[priority] == <uint32_t>REQUEST_NONE:
-        priority += 1
-    lane = &waiting.lanes[service.lanes[priority]]
-    service.lanes[priority] = lane.after
+cdef uint32_t waiting_next(Waiting* waiting, Lanes* lanes) noexcept nogil:
+    cdef int priority = lanes_priority(lanes)
+    cdef const Lane* lane = &waiting.lanes[lanes.rings[priority]]
+    lanes.rings[priority] = lane.after
     return lane.requests.first
 
 
@@ -127,6 +133,7 @@ cdef void waiting_remove(Waiting* waiting, Requests* requests, Services* service
     cdef Request* request = &requests.table[slot]
     cdef Lane* lane = &waiting.lanes[request.lane]
     queue_remove(requests, &lane.requests, LINK_TURN, slot)
+    lane.lanes.waiting -= 1
     if lane.requests.count == 0:
         lane_give(waiting, request)
     request.service.waiting -= 1
@@ -136,18 +143,38 @@ cdef void waiting_remove(Waiting* waiting, Requests* requests, Services* service
     service_sort(services, request.service)
 
 
-cdef int64_t waiting_oldest_ms(const Waiting* waiting, const Requests* requests, const Service* service) noexcept nogil:
-    cdef int64_t oldest_ms = 0
-    cdef int64_t came_ms
+# When the first came of the service's that wait in these lanes, or `oldest_ms`, whichever is earlier.
+cdef int64_t lanes_oldest_ms(
+    const Waiting* waiting, const Requests* requests, const Lanes* lanes, uint32_t service, int64_t oldest_ms
+) noexcept nogil:
+    cdef const Lane* lane
     cdef int priority
     cdef uint32_t number
     for priority in range(PRIORITIES):
-        number = service.lanes[priority]
+        number = lanes.rings[priority]
         while number != <uint32_t>REQUEST_NONE:
-            came_ms = requests.table[waiting.lanes[number].requests.first].came_ms
-            if oldest_ms == 0 or came_ms < oldest_ms:
-                oldest_ms = came_ms
-            number = waiting.lanes[number].after
-            if number == service.lanes[priority]:
+            lane = &waiting.lanes[number]
+            if lane_service(lane) == service:
+                oldest_ms = min(oldest_ms, requests.table[lane.requests.first].came_ms)
+            number = lane.after
+            if number == lanes.rings[priority]:
                 break
+    return oldest_ms
+
+
+cdef int64_t waiting_oldest_ms(
+    const Waiting* waiting, const Requests* requests, const Services* services, Service* service
+) noexcept nogil:
+    cdef const Service* source = service_source(services, service)
+    cdef int64_t oldest_ms
+    cdef uint32_t place
+    if service.waiting == 0:
+        return 0
+    oldest_ms = lanes_oldest_ms(waiting, requests, &service.lanes, service.number, INT64_MAX)
+    if service.waiting == service.lanes.waiting:
+        return oldest_ms
+    for place in range(source.candidates.count):
+        oldest_ms = lanes_oldest_ms(
+            waiting, requests, source.candidates.table[place].lanes, service.number, oldest_ms
+        )
     return oldest_ms

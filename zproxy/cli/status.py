@@ -170,10 +170,10 @@ def grid(*headings: str, text: Iterable[str] = ()) -> Table:
 
 
 def services(rows: Iterable[Service]) -> Table:
-    table = grid("name", "workers", "waiting", "bytes", "oldest", "", text=("name", ""))
+    table = grid("name", "workers", "waiting", "bytes", "oldest", "balance", text=("name", "balance"))
     for row in rows:
         figures = (str(len(row.workers)), str(row.waiting), show_size(row.waiting_bytes), age(row.oldest_ms))
-        table.add_row(row.name, *figures, want(row))
+        table.add_row(row.name, *figures, want(row) or Text(row.balance))
     return table
 
 
