@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.brokers import Desk, Told, Worker, home_of
+from support.brokers import Desk, Flag, Told, Worker, home_of
 
 WORKERS = {101: "worker-101", 102: "worker-102", 103: "worker-103"}
 
@@ -109,7 +109,9 @@ def test_lower_priorities_go_first_with_or_without_a_key(desk: Desk) -> None:
 @pytest.mark.parametrize("end", ["leave", "goodbye"])
 def test_a_worker_that_goes_leaves_its_keys_to_the_others(desk: Desk, end: str) -> None:
     node, worker, *_ = desk.node(), *[desk.worker(slot, credit=4) for slot in WORKERS]
-    held = [node.request(number, key_hash=next(keys_of(101))) for number in range(1, 5)]
+    held = [
+        node.request(number, key_hash=next(keys_of(101)), flags=Flag.NOT_IDEMPOTENT) for number in range(1, 5)
+    ]
     moving = [key for key, _ in zip(keys_of(101), range(6), strict=False)]
     for number, key in enumerate(moving, 10):
         assert node.request(number, key_hash=key).verdict == "KEEP"

@@ -9,8 +9,8 @@ ROOM = 8 << 20
 WINDOW_MS = 600_000
 
 
-def desk_with(**options: int) -> Desk:
-    return Desk(**{"dedup_bytes": ROOM, **options})
+def desk_with(dedup_bytes: int = ROOM) -> Desk:
+    return Desk(dedup_bytes=dedup_bytes)
 
 
 def pair(desk: Desk, credit: int = 10) -> tuple[Node, Worker]:

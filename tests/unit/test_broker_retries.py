@@ -437,6 +437,22 @@ def test_a_guarded_request_that_is_given_back_is_sent_again_by_its_node() -> Non
     desk.assert_nothing_is_left(peers=3)
 
 
+def test_a_guarded_request_that_the_only_worker_gives_back_is_asked_for_after_a_pause() -> None:
+    desk = Desk()
+    node, worker = desk.node(1), desk.worker(101)
+    worker.fail(node.request(1, flags=Flag.NOT_IDEMPOTENT), Code.BUSY, remaining_ms=700)
+    assert desk.wait(699) == []
+    assert [str(told) for told in desk.wait(1)] == ["SAY 1 ERROR RESEND"]
+
+
+def test_a_nearer_deadline_counts_for_what_is_sent_again() -> None:
+    desk = Desk()
+    node, _ = lost_without_a_copy(desk)
+    desk.steps()
+    assert str(node.request(1, flags=Flag.RESENT, remaining_ms=100)) == "PASS 102 REQUEST"
+    assert sorted(str(told) for told in desk.wait(100)) == ["SAY 1 ERROR TIMEOUT", "SAY 102 CANCEL"]
+
+
 # ---- ends ----
 
 

@@ -75,6 +75,7 @@ cdef void demand_resume(
     request.message_bytes = message_bytes
     ledger_unwait(broker, slot)
     demand_route(broker, slot, now_ms, envelope, verdict)
+    ledger_arm(broker, slot)    # its deadline may be nearer now
 
 
 # Sent before, to somebody zproxy does not remember: may it have run, and not run twice?

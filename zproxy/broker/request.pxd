@@ -22,7 +22,7 @@ cdef enum RequestState:
     REQUEST_FREE
     REQUEST_WAITING             # in a lane of its service; the caller keeps its payload
     REQUEST_LEASED              # with a worker
-    REQUEST_RESTING             # to be delivered again, later; the caller keeps its payload
+    REQUEST_RESTING             # to be delivered again, later
     REQUEST_AWAITED             # to be delivered again once its node has sent it again
     REQUEST_ENDING              # its worker is gone or has answered, and the node is still to be told
     REQUEST_ABANDONED           # over for its node; its worker still has it
@@ -65,8 +65,8 @@ cdef struct Request:            # 128 bytes, measured with BrokerProbe.exchange:
     uint8_t state
     uint8_t kind                # REQUEST or POST
     uint8_t priority
-    bint wants_progress
-    bint wants_accepted
+    uint8_t wants_progress
+    uint8_t wants_accepted
     uint8_t retries_errors      # a handler's error spends an attempt
     uint8_t is_guarded          # may not run twice
     uint8_t was_resent          # it may have run before, by somebody zproxy does not remember

@@ -25,7 +25,7 @@ cdef uint32_t[<int>REQUEST_STATE_COUNT] TRANSITIONS = [
     STEP_WAITING | STEP_LEASED,                                                             # FREE
     STEP_LEASED | STEP_SPENT | STEP_FREE,                                                   # WAITING
     STEP_WAITING | STEP_RESTING | STEP_AWAITED | STEP_ENDING | STEP_ABANDONED | STEP_FREE,  # LEASED
-    STEP_WAITING | STEP_SPENT | STEP_FREE,                                                  # RESTING
+    STEP_WAITING | STEP_AWAITED | STEP_SPENT | STEP_FREE,                                   # RESTING
     STEP_WAITING | STEP_LEASED | STEP_FREE,                                                 # AWAITED
     STEP_SPENT | STEP_FREE,                                                                 # ENDING
     STEP_SPENT | STEP_FREE,                                                                 # ABANDONED

@@ -47,11 +47,20 @@ cdef bint may_go_elsewhere(const Broker* broker, Request* request) noexcept nogi
     return request.returns == 1 and service_source(&broker.services, request.service).candidates.count > 1
 
 
+# To another worker; or its node is asked for it.
+cdef void retry_now(Broker* broker, uint32_t slot) noexcept nogil:
+    if broker.requests.table[slot].payload != <uint32_t>PAYLOAD_NONE:
+        dispatch_again(broker, slot)
+        return
+    counter_add(broker.counters, MANAGED_RESEND, 1)
+    ledger_await(broker, slot)
+
+
 cdef void retry_returned(Broker* broker, uint32_t slot, uint32_t pause_ms) noexcept nogil:
     cdef Request* request = &broker.requests.table[slot]
     request.returns += request.returns < 0xFFFF
     if may_go_elsewhere(broker, request):
-        dispatch_again(broker, slot)
+        retry_now(broker, slot)
         return
     ledger_rest(broker, slot, broker.now_ms + max(<int64_t>pause_ms, pause_of(broker, request.returns - 1)))
 
@@ -67,7 +76,7 @@ cdef void retry_budgeted(Broker* broker, uint32_t slot) noexcept nogil:
     if request.attempt > 1:
         ledger_rest(broker, slot, broker.now_ms + pause_of(broker, request.attempt - 2))
         return
-    dispatch_again(broker, slot)
+    retry_now(broker, slot)
 
 
 cdef void retry_take(Broker* broker, uint32_t slot, Mishap mishap, uint32_t pause_ms) noexcept nogil:
@@ -76,11 +85,8 @@ cdef void retry_take(Broker* broker, uint32_t slot, Mishap mishap, uint32_t paus
         counter_add(broker.counters, MANAGED_REDELIVERED, 1)
     request.is_unsent = False
     errand_drop(broker, slot)   # a post's: it is accepted anew by who takes it
-    if request.payload == <uint32_t>PAYLOAD_NONE:
-        counter_add(broker.counters, MANAGED_RESEND, 1)
-        ledger_await(broker, slot)
-    elif mishap == MISHAP_LOST:
-        dispatch_again(broker, slot)
+    if mishap == MISHAP_LOST:
+        retry_now(broker, slot)
     elif mishap == MISHAP_RETURNED:
         retry_returned(broker, slot, pause_ms)
     else:
@@ -89,7 +95,7 @@ cdef void retry_take(Broker* broker, uint32_t slot, Mishap mishap, uint32_t paus
 
 cdef void retry_resume(Broker* broker, uint32_t slot) noexcept nogil:
     ledger_unwait(broker, slot)
-    dispatch_again(broker, slot)
+    retry_now(broker, slot)
 
 
 cdef bint retry_is_due(const Broker* broker) noexcept nogil:
