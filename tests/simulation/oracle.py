@@ -266,7 +266,7 @@ class Oracle(Telling):
 
     def unkept(self, told: Told, instead: Told) -> None:
         """There was no memory for what was to be kept."""
-        waiting = [ask for ask in self.open.values() if ask.came_ms == self.now_ms and ask.lease is None]
+        waiting = [ask for ask in self.open.values() if ask.lease is None]
         answer = instead.envelope
         if not waiting or answer is None or answer.kind != ERROR or answer.code not in (BUSY, RESEND):
             raise Violation("one outcome", f"unkept, and {instead}")

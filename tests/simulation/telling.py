@@ -68,6 +68,8 @@ class Telling(Book):
         ask = self.open.get((envelope.name, envelope.incarnation, envelope.sequence))
         if ask is None:
             raise Violation("right worker", f"nobody asks for {line_of(envelope)}")
+        if ask.lease is not None and self._is_over(ask.lease):
+            self._take_away(ask.lease)  # CANCEL may follow in the same turn
         self.check(ask.lease is None, "one lease", "{} is with a worker already", ask)
         self._see_attempt(ask, envelope)
         is_new = envelope.lease != 0 and envelope.lease not in self.leases
@@ -124,10 +126,17 @@ class Telling(Book):
             self.check(ask.kind == POST or not ask.is_listed, "one outcome", "the node of {} is not told", ask)
             self._close(ask, (ERROR, TIMEOUT))
             return
-        is_over = 0 < lease.lease_ms <= self.now_ms - lease.given_ms
-        self.check(self.features.times_leases and is_over, "early", "the lease of {} is taken away", ask)
+        self.check(self._is_over(lease), "early", "the lease of {} is taken away", ask)
+        self._take_away(lease)
+
+    def _is_over(self, lease: Lease) -> bool:
+        """Did its worker say nothing for too long?"""
+        return self.features.times_leases and 0 < lease.lease_ms <= self.now_ms - lease.given_ms
+
+    def _take_away(self, lease: Lease) -> None:
         lease.is_live = False
-        self._lose(ask)
+        self.owed_cancels[lease.number] = lease
+        self._lose(lease.ask)
 
     # ---- to a node ----
 
@@ -159,7 +168,8 @@ class Telling(Book):
             raise Violation("known sequence", f"{seat.name} never asked: {line_of(envelope)}")
         self.check(ask.is_open, "one outcome", "{} has ended as {}, and now {}", ask, ask.outcome, envelope)
         if envelope.kind == ERROR and envelope.code == RESEND and ask is not self.answering:
-            self.check(self.features.redelivers and not ask.is_guarded, "one outcome", "{}: RESEND, but why?", ask)
+            may_go_again = self.features.redelivers and not (ask.is_guarded and self._spent(ask))
+            self.check(may_go_again, "one outcome", "{}: RESEND, but why?", ask)
             ask.awaits_resend = True
             return
         outcome = envelope.kind, envelope.code

@@ -94,7 +94,7 @@ class Worker(Peer):
                 self.leave()
 
     def take(self, envelope: Envelope) -> None:
-        job = Job(envelope, Random(envelope.incarnation + envelope.sequence * 64 + envelope.attempt))
+        job = Job(envelope, Random(self.world.delivery_seed(envelope)))
         self.leases.append(envelope.lease)
         self.jobs[envelope.lease] = job
         if job.random.random() < 0.04:

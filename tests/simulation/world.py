@@ -60,7 +60,7 @@ class World:
         self.nodes: list[Node] = []
         self.workers: list[Worker] = []
         self.begun: dict[tuple[int, int], int] = {}  # (incarnation, sequence) → how often, by whom may not twice
-        self.is_over = False  # no more faults
+        self.taken: dict[tuple[int, int], int] = {}  # deliveries of each
         self.is_stopped = False  # the proxy drained: nobody comes back
 
     # ---- time ----
@@ -95,7 +95,6 @@ class World:
         for action in self.actions:
             self.after(action.at_ms, self._act, action)
         self._go_on()
-        self.is_over = True
         self.finish()
 
     def _go_on(self) -> None:
@@ -136,6 +135,12 @@ class World:
         relay.oracle.ended(relay.surface, 0)
 
     # ---- what is told from below ----
+
+    def delivery_seed(self, given: Envelope) -> int:
+        """What becomes of a delivery depends on nothing but whose it is and how many came before."""
+        key = given.incarnation, given.sequence
+        self.taken[key] = self.taken.get(key, 0) + 1
+        return given.incarnation + given.sequence * 64 + self.taken[key]
 
     def executed(self, worker: Worker, given: Envelope) -> None:
         """A worker begins it."""
