@@ -14,7 +14,7 @@ RUNTIMES := $(foreach name,libasan.so libubsan.so libstdc++.so.6,$(shell $(CC) -
 TESTED := env LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:quarantine_size_mb=8 UBSAN_OPTIONS=print_stacktrace=1
 endif
 
-.PHONY: dev demo test debug sanitize fuzz bench lint
+.PHONY: dev demo test debug sanitize fuzz simulate bench lint
 
 $(VENV)/installed: pyproject.toml setup.py $(SOURCES)
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
@@ -35,6 +35,9 @@ debug sanitize:
 
 fuzz:
 	$(MAKE) test ZPROXY_BUILD=sanitize ARGUMENTS="--hypothesis-profile=fuzz tests/protocol tests/unit"
+
+simulate: $(VENV)/installed
+	$(BIN)/python -m tests.simulation $(ARGUMENTS)
 
 bench: $(VENV)/installed
 	$(BIN)/python -m bench $(BENCH)

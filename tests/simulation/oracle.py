@@ -1,0 +1,381 @@
+"""Oracle: what was promised (docs/protocol.md), checked at every step from what goes into the broker and comes out.
+
+    book      who is there, what is open, who holds what       telling   may the broker say this, now, to that peer?
+    oracle    what has to follow from what is heard; what has to be done after a turn; what may be left at the end
+
+It believes nothing the broker says of itself but for its counters, which have to fit. One for each life of the proxy.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from zproxy.envelope import Envelope, offers_parse
+
+from .book import Ask, Lease, Seat, Violation
+from .surface import Said, Surface, Told, line_of
+from .telling import Telling
+from .words import (
+    ACCEPTED,
+    ALREADY_DONE,
+    BUSY,
+    CANCEL,
+    CODE_YOURS,
+    CREDIT,
+    DRAINING,
+    ERROR,
+    FENCED,
+    GOODBYE,
+    HANDLER_ERROR,
+    HELLO,
+    NAME_IN_USE,
+    NEED_HELLO,
+    NOT_IDEMPOTENT,
+    OUTCOME_UNKNOWN,
+    POST,
+    PROGRESS,
+    READY,
+    REPLY,
+    REQUEST,
+    RESEND,
+    RESENT,
+    RETRY_ERRORS,
+    TIMEOUT,
+    WANTS_PROGRESS,
+    WELCOME,
+    WORKERS_CODES,
+)
+
+OUTCOMES = ("delivered", "failed", "expired", "cancelled", "undelivered")
+
+
+class Oracle(Telling):
+    # ---- connections ----
+
+    def join(self, slot: int, is_worker: bool, told: Told) -> Seat:
+        said = told.envelope
+        if said is None or said.kind != WELCOME or told.peer != slot or said.conversation in self.conversations:
+            raise Violation("welcome", f"{slot} hears {told}")
+        self.conversations.add(said.conversation)
+        seat = self.seats[slot] = Seat(slot, is_worker, said.conversation)
+        return seat
+
+    def leave(self, seat: Seat) -> None:
+        del self.seats[seat.slot]
+        if seat.is_worker:
+            self._lose_leases(seat)
+        elif seat.is_known and not seat.is_replaced:
+            self._desert(seat.name, seat.incarnation, is_gone=True)
+        seat.is_known = False
+
+    # ---- what is heard ----
+
+    def hear(self, seat: Seat, said: Said, told: Told) -> None:
+        envelope = said.envelope
+        kind = envelope.kind
+        if seat.is_replaced:
+            self._expect_drop(told, "a connection that was replaced is heard")
+        elif envelope.conversation != seat.conversation or not seat.is_known and kind not in (HELLO, READY):
+            self._hear_stranger(seat, envelope, told)
+        elif kind == HELLO or kind == READY:
+            self._hear_introduction(seat, said, told)
+        elif kind == REQUEST or kind == POST:
+            if seat.is_leaving:
+                self._hear_stranger(seat, envelope, told)
+            else:
+                self._hear_demand(seat, envelope, told)
+        elif kind == CANCEL:
+            self._hear_cancel(seat, envelope, told)
+        elif kind == GOODBYE:
+            self._hear_goodbye(seat, told)
+        elif kind == CREDIT:
+            seat.credit = envelope.credit
+            self._expect_drop(told, "CREDIT is answered")
+        else:
+            self._hear_answer(seat, envelope, told)
+
+    def _expect_drop(self, told: Told, text: str) -> None:
+        self.check(told.verdict == "DROP" and told.frame is None, "says nothing", "{}: {}", text, told)
+
+    def _hear_stranger(self, seat: Seat, envelope: Envelope, told: Told) -> None:
+        if envelope.kind not in (REQUEST, POST):
+            self._expect_drop(told, "it is of another conversation")
+            return
+        answer = told.envelope
+        fits = answer is not None and told.peer == seat.slot and answer.kind == ERROR and answer.code == NEED_HELLO
+        self.check(fits and answer is not None and answer.sequence == envelope.sequence, "need hello", "{}", told)
+        self._see(told)
+
+    def _hear_introduction(self, seat: Seat, said: Said, told: Told) -> None:
+        envelope = said.envelope
+        answer = told.envelope
+        if answer is None or told.peer != seat.slot or answer.sequence or answer.kind not in (ACCEPTED, ERROR):
+            raise Violation("names", f"{line_of(envelope)} is answered with {told}")
+        holder = self._named(seat.is_worker, envelope.name)
+        is_other = holder is not None and holder is not seat and holder.incarnation != envelope.incarnation
+        if answer.kind == ERROR:
+            self.check(answer.code in (NAME_IN_USE, FENCED), "names", "refused: {}", answer)
+            self.check(is_other or self.features.fences, "names", f"{envelope.name} is nobody's, but refused")
+            return
+        self.check(not is_other or self.features.fences, "names", f"{envelope.name} has two holders")
+        elder = None if holder is seat else holder
+        self.check(told.closing == (elder.slot if elder else None), "names", f"{told} closes another than {elder}")
+        if elder is not None:
+            self._replace(elder)
+        if not seat.is_known:
+            seat.node = elder.node if elder is not None else self._line_of(envelope)
+        self._adopt(seat, envelope)
+        if seat.is_worker:
+            seat.credit = envelope.credit
+            offers = offers_parse(said.content or b"") or []
+            seat.offers = {name: (bool(flags & 1), lease_ms) for name, lease_ms, flags in offers}
+            self.guarded_services |= {name for name, _, flags in offers if flags & 1}
+        self._see(told)
+
+    def _hear_demand(self, seat: Seat, envelope: Envelope, told: Told) -> None:
+        key = seat.name, seat.incarnation, envelope.sequence
+        deadline_ms = self.now_ms + envelope.remaining_ms
+        known = self.asks.get(key)
+        if known is not None and known.is_open:
+            self._hear_again(known, deadline_ms, told)
+            return
+        if known is not None and known.is_accepted and self.features.keeps_outcomes:
+            self._hear_after_end(known, told)
+            return
+        lane = envelope.priority, seat.node
+        ask = Ask(key, lane, envelope.kind, envelope.service, envelope.flags, self.now_ms, deadline_ms)
+        ask.is_guarded = bool(envelope.flags & NOT_IDEMPOTENT)
+        self._open(ask)
+        if told.verdict in ("PASS", "KEEP"):
+            self.accepted += 1
+            ask.is_accepted = True
+            self.check(not self.is_draining, "drain", "{} is accepted while draining", ask)
+            may_have_run = ask.is_guarded and envelope.flags & RESENT
+            self.check(not may_have_run, "guarded once", "{} may have run, and is accepted", ask)
+        else:
+            self.check(told.envelope is not None, "one outcome", "{} is dropped without a word", ask)
+        self._see(told)
+
+    def _hear_again(self, ask: Ask, deadline_ms: int, told: Told) -> None:
+        """A duplicate of what is open."""
+        if deadline_ms < ask.deadline_ms:
+            ask.deadline_ms = deadline_ms
+            self._expect_by(ask)
+        if ask.awaits_resend and told.verdict in ("PASS", "KEEP"):
+            ask.awaits_resend = False
+            self._see(told)
+            return
+        self._expect_drop(told, "it is open, and comes again")
+
+    def _hear_after_end(self, ask: Ask, told: Told) -> None:
+        """A duplicate of what has ended: the same outcome, or word that there was one."""
+        answer = told.envelope
+        if answer is None or answer.kind not in (REPLY, ERROR):
+            raise Violation("cached outcome", f"{ask} ended, and comes again: {told}")
+        outcome = answer.kind, answer.code
+        is_kept = outcome == ask.outcome or outcome in ((ERROR, ALREADY_DONE), (ERROR, OUTCOME_UNKNOWN))
+        self.check(is_kept, "cached outcome", "{} ended as {}, and again as {}", ask, ask.outcome, answer)
+
+    def _hear_cancel(self, seat: Seat, envelope: Envelope, told: Told) -> None:
+        ask = self.open.get((seat.name, seat.incarnation, envelope.sequence))
+        if ask is None or ask.key in self.owed_outcomes or not ask.is_listed:
+            self._expect_drop(told, "CANCEL of nothing")
+            return
+        ask.is_cancel_heard = True
+        self.check(told.envelope is not None, "cancel", "CANCEL of {} is not answered at once", ask)
+        self._see(told)
+        self.check(not ask.is_open, "cancel", "CANCEL of {}, which goes on", ask)
+
+    def _hear_goodbye(self, seat: Seat, told: Told) -> None:
+        seat.is_leaving = True
+        if seat.is_worker:
+            self._expect_drop(told, "GOODBYE of a worker")
+            return
+        answer = told.envelope
+        self.check(answer is not None and answer.kind == GOODBYE and told.peer == seat.slot, "goodbye", "{}", told)
+        self._desert(seat.name, seat.incarnation, is_gone=False)
+
+    def _hear_answer(self, seat: Seat, envelope: Envelope, told: Told) -> None:
+        lease = seat.held.get(envelope.lease)
+        if lease is not None and lease.ask.key[1:] != (envelope.incarnation, envelope.sequence):
+            lease = None
+        if lease is None:
+            self.check(told.frame is None, "late answer", "{} holds no such lease: {}", seat.name, envelope)
+            return
+        if envelope.kind == PROGRESS:
+            self._hear_progress(lease, told)
+            return
+        ask = lease.ask
+        del seat.held[lease.number]
+        self.owed_cancels.pop(lease.number, None)
+        if not lease.is_live:
+            self.check(told.frame is None, "late answer", "{}: its lease was taken away, {}", ask, envelope)
+            return
+        lease.is_live = False
+        ask.lease = None
+        if ask.kind == POST:
+            self.check(told.frame is None, "says nothing", "the answer to a post goes on: {}", told)
+            self.delivered += envelope.kind == REPLY
+            self._close(ask, (envelope.kind, envelope.code))
+        elif not self._goes_on(ask, envelope, told):
+            self._settle(ask, envelope, told)
+
+    def _hear_progress(self, lease: Lease, told: Told) -> None:
+        if lease.is_live:
+            lease.given_ms = self.now_ms
+        if told.frame is None:
+            return
+        ask = lease.ask
+        self.check(lease.is_live, "late answer", "PROGRESS of {}, whose lease was taken away", ask)
+        self.check(bool(ask.flags & WANTS_PROGRESS) and ask.kind == REQUEST, "says nothing", "unwanted: {}", told)
+        self.answering = ask
+        self._see(told)
+        self.answering = None
+
+    def _goes_on(self, ask: Ask, envelope: Envelope, told: Told) -> bool:
+        """Is the worker's ERROR no outcome?"""
+        if envelope.kind != ERROR or told.envelope is not None:
+            return False
+        if envelope.code == BUSY and self.features.passes_busy_on:
+            ask.unbegun += 1
+        elif not (self.features.retries_errors and ask.flags & RETRY_ERRORS) or ask.is_guarded:
+            return False
+        self.again[ask.key] = ask
+        return True
+
+    def _settle(self, ask: Ask, envelope: Envelope, told: Told) -> None:
+        code = envelope.code
+        if envelope.kind == ERROR and code < CODE_YOURS and code not in WORKERS_CODES:
+            code = HANDLER_ERROR
+        if not ask.is_listed:
+            self.check(told.frame is None, "right node", "the node of {} is gone, but {}", ask, told)
+            self._close(ask, (envelope.kind, code))
+            return
+        self.check(told.envelope is not None, "one outcome", "{}: {} goes nowhere", ask, envelope)
+        self.answering, self.answer = ask, (envelope.kind, code)
+        self.delivered += envelope.kind == REPLY
+        self._see(told)
+        self.check(not ask.is_open, "right node", "{} is answered, but {}", ask, told)
+        self.answering = self.answer = None
+
+    # ---- what is said ----
+
+    def stepped(self, told: Told) -> None:
+        """What the broker does of itself."""
+        self._see(told)
+
+    def unkept(self, told: Told, instead: Told) -> None:
+        """There was no memory for what was to be kept."""
+        waiting = [ask for ask in self.open.values() if ask.lease is None]
+        answer = instead.envelope
+        if not waiting or answer is None or answer.kind != ERROR or answer.code not in (BUSY, RESEND):
+            raise Violation("one outcome", f"unkept, and {instead}")
+        self._see(instead)
+
+    def undelivered(self, told: Told, instead: Told) -> None:
+        """Its node did not take what was passed."""
+        passed = told.envelope
+        assert passed is not None
+        if passed.kind == PROGRESS:
+            self._expect_drop(instead, "PROGRESS that was not taken")
+            return
+        answer = instead.envelope
+        seat = self.seats[told.peer or 0]
+        ask = self.asks[seat.name, seat.incarnation, passed.sequence]
+        self.undelivered_count += 1
+        self.delivered -= passed.kind == REPLY
+        if answer is None or answer.kind != ERROR or instead.peer != told.peer or answer.sequence != passed.sequence:
+            raise Violation("one outcome", f"{ask}: not taken, and {instead}")
+        allowed = {OUTCOME_UNKNOWN if ask.is_guarded else RESEND}
+        if ask.service in self.guarded_services:
+            allowed.add(OUTCOME_UNKNOWN)
+        if self.features.keeps_outcomes:
+            allowed.add(RESEND)
+        self.check(answer.code in allowed, "guarded once", "{}: not taken, and {}", ask, answer)
+
+    # ---- after a turn ----
+
+    def settled(self, surface: Surface) -> None:
+        """The broker has nothing more to do."""
+        self._end_what_is_due()
+        if self.owed_cancels:
+            lease = next(iter(self.owed_cancels.values()))
+            raise Violation("cancel", f"{lease.seat.name} is not told that {lease.ask} is over")
+        if self.owed_outcomes:
+            raise Violation("lost", f"{next(iter(self.owed_outcomes.values()))}: its worker is gone, its node not told")
+        self._find_idle()
+        self._count(surface)
+
+    def next_deadline_ms(self) -> int | None:
+        """When the broker has to be asked again, at the latest."""
+        while self.deadlines:
+            deadline_ms, _, ask = self.deadlines[0]
+            if ask.is_open and ask.is_listed and ask.deadline_ms == deadline_ms:
+                return deadline_ms
+            if ask.is_open and ask.deadline_ms == deadline_ms:
+                return None     # it may have ended without a word
+            heapq.heappop(self.deadlines)
+        return None
+
+    def _end_what_is_due(self) -> None:
+        while self.deadlines and self.deadlines[0][0] <= self.now_ms:
+            ask = heapq.heappop(self.deadlines)[2]
+            if not ask.is_open or ask.deadline_ms > self.now_ms:
+                continue
+            is_silent = not ask.is_listed and ask.lease is None
+            self.check(is_silent, "late", f"{ask} had until {ask.deadline_ms}")
+            self._close(ask, (ERROR, TIMEOUT))
+        if self.is_aborted:
+            for ask in [*self.open.values()]:
+                self.check(not ask.is_listed and ask.lease is None, "late", f"{ask} is open after the abort")
+                self._close(ask, (ERROR, DRAINING))
+
+    def _find_idle(self) -> None:
+        able = [seat for seat in self.seats.values() if seat.is_worker and not seat.is_replaced and seat.may_take()]
+        if not able:
+            return
+        for service, lanes in self.lanes.items():
+            for lane in lanes.values():
+                ask = next(self._awake(lane), None)
+                if ask is not None:
+                    self._find_idle_worker(ask, service, able)
+        if not self.features.waits_between:
+            for ask in self.again.values():
+                if not ask.awaits_resend:
+                    self._find_idle_worker(ask, ask.service, able)
+
+    def _find_idle_worker(self, ask: Ask, service: str, able: list[Seat]) -> None:
+        offered = service if self._is_named(service) else "*"
+        for seat in able:
+            self.check(offered not in seat.offers, "idle", "{} could take {}, which waits", seat.name, ask)
+
+    def _count(self, surface: Surface) -> None:
+        counts = surface.counts()
+        live = surface.live()
+        ended = sum([counts.get(outcome, 0) for outcome in OUTCOMES])
+        self.check(counts.get("accepted", 0) == ended + live, "accounts", "{}, {} live", counts, live)
+        told = counts.get("accepted", 0), counts.get("delivered", 0), counts.get("undelivered", 0)
+        seen = self.accepted, self.delivered, self.undelivered_count
+        self.check(told == seen, "accounts", "accepted, delivered, undelivered are {}, but counted {}", seen, told)
+        unheard = sum([not ask.is_listed for ask in self.open.values()])  # of those, some may have ended
+        self.check(len(self.open) - unheard <= live, "accounts", "{} are live, and {} open", live, len(self.open))
+        used = surface.used()
+        self.check(used["alarms"] <= live, "alarms", "{} for {} live requests", used["alarms"], live)
+        self.check(used["errands"] == 0, "rest", "{} errands are left", used["errands"])
+        if not self.features.redelivers:
+            waiting = live - sum([ask.lease is not None for ask in self.open.values()])
+            self.check(surface.kept() <= waiting, "payloads", "{} kept for {} that wait", surface.kept(), waiting)
+
+    def ended(self, surface: Surface, peers: int) -> None:
+        """Faults have stopped, and all time is over."""
+        for ask in self.open.values():
+            is_silent = not ask.is_listed and ask.lease is None
+            self.check(is_silent, "all end", f"{ask} is still open")
+        used = surface.used()
+        used.pop("services")
+        if not self.features.keeps_outcomes:
+            self.check(used.pop("peers") == peers, "nothing left", f"{peers} peers are there: {surface.used()}")
+            self.check(not any(used.values()), "nothing left", str(used))
+        for name in ("requests", "open", "lanes", "alarms", "errands"):
+            self.check(used.get(name, 0) == 0, "nothing left", str(used))
+        self.check(surface.live() == 0 and surface.kept() == 0, "nothing left", f"{surface.kept()} payloads")
