@@ -21,4 +21,6 @@ class Features:
     max_attempts: int = 3
 
 
-PRESENT = Features()
+PRESENT = Features(
+    redelivers=True, times_leases=True, passes_busy_on=True, retries_errors=True, waits_between=True
+)

@@ -70,7 +70,7 @@ class Surface:
     """A broker as the fast path sees it."""
 
     def __init__(self, seed: int, no_worker_wait_ms: int) -> None:
-        self.probe = BrokerProbe(no_worker_wait_ms, seed=seed)
+        self.probe = BrokerProbe(no_worker_wait_ms, seed=seed, dedup_bytes=0)
 
     def join(self, peer: int, is_worker: bool) -> Told:
         return told_of(self.probe.join(peer, is_worker))
@@ -89,7 +89,7 @@ class Surface:
         return told_of(self.probe.undelivered(told.peer, told.frame))
 
     def leave(self, peer: int, now_ms: int) -> None:
-        self.probe.leave(peer)
+        self.probe.leave(peer, now_ms)
 
     def set_usable(self, peer: int, is_usable: bool) -> None:
         self.probe.set_usable(peer, is_usable)

@@ -8,7 +8,7 @@ from zproxy.broker.policy cimport policy_prefers
 from zproxy.broker.request cimport LINK_TURN, Request
 from zproxy.broker.service cimport Service, lanes_settle, service_lanes, services_unsettle
 from zproxy.broker.verdict cimport REQUEST_NONE
-from zproxy.broker.waiting cimport waiting_push, waiting_remove, waiting_reserve
+from zproxy.broker.waiting cimport waiting_push, waiting_remove
 
 
 cdef inline const Lanes* lanes_of(const Broker* broker, const Request* request) noexcept nogil:
@@ -18,8 +18,6 @@ cdef inline const Lanes* lanes_of(const Broker* broker, const Request* request) 
 # To the lanes where it would wait if it came now.
 cdef void request_move(Broker* broker, uint32_t slot) noexcept nogil:
     cdef Peer* home
-    if waiting_reserve(&broker.waiting) != 0:
-        return
     waiting_remove(&broker.waiting, &broker.requests, &broker.services, slot)
     waiting_push(&broker.waiting, &broker.requests, &broker.services, slot, False)
     home = lanes_of(broker, &broker.requests.table[slot]).worker

@@ -29,8 +29,8 @@ cdef void index_close(Index* index) noexcept nogil
 # The slot behind the pair, or INDEX_NONE.
 cdef uint32_t index_find(const Index* index, uint32_t owner, uint64_t number) noexcept nogil
 
-# Room for one pair more. 0, or -1: no memory.
-cdef int index_reserve(Index* index) noexcept nogil
+# Room for `count` pairs in all. 0, or -1: no memory.
+cdef int index_reserve(Index* index, uint32_t count) noexcept nogil
 
 # Adds a pair that is not there yet, into the room that index_reserve has made.
 cdef void index_add(Index* index, uint32_t owner, uint64_t number, uint32_t slot) noexcept nogil

@@ -52,18 +52,21 @@ cdef uint32_t index_find(const Index* index, uint32_t owner, uint64_t number) no
     return entry_seek(index, owner, number).slot
 
 
-cdef int index_reserve(Index* index) noexcept nogil:
+cdef int index_reserve(Index* index, uint32_t count) noexcept nogil:
     cdef IndexEntry* old = index.entries
     cdef uint32_t old_mask = index.mask
+    cdef uint32_t mask = old_mask
     cdef uint32_t at
     cdef IndexEntry* larger
-    if index.count * 2 <= index.mask:
+    while count * <uint64_t>2 > mask + <uint64_t>2:
+        mask = mask * 2 + 1
+    if mask == old_mask:
         return 0
-    larger = entries_make((<size_t>old_mask + 1) * 2)
+    larger = entries_make(<size_t>mask + 1)
     if larger == NULL:
         return -1
     index.entries = larger
-    index.mask = old_mask * 2 + 1
+    index.mask = mask
     for at in range(old_mask + 1):
         if old[at].slot != <uint32_t>INDEX_NONE:
             entry_seek(index, old[at].owner, old[at].number)[0] = old[at]
@@ -114,7 +117,7 @@ cdef class IndexProbe:
 
     def add(self, owner, number, slot):
         """Leads a pair, which must be new, to `slot`."""
-        if index_reserve(&self.index) != 0:
+        if index_reserve(&self.index, self.index.count + 1) != 0:
             raise MemoryError
         index_add(&self.index, owner, number, slot)
 

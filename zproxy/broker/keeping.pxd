@@ -24,8 +24,9 @@ cdef struct Keeping:            # owns `after`
 cdef void keeping_open(Keeping* keeping) noexcept nogil
 cdef void keeping_close(Keeping* keeping) noexcept nogil
 
-# Room for one number more. 0, or -1: no memory.
-cdef int keeping_reserve(Keeping* keeping) noexcept nogil
+# So many numbers are free. 0, or -1: no memory. Every request may need one at any time, so whoever takes one for
+# another purpose leaves as many as there are requests.
+cdef int keeping_reserve(Keeping* keeping, uint32_t count) noexcept nogil
 
 # A number; there is one after keeping_reserve. / It is free again.
 cdef uint32_t keeping_take(Keeping* keeping) noexcept nogil

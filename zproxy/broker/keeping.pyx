@@ -19,19 +19,19 @@ cdef void keeping_close(Keeping* keeping) noexcept nogil:
     keeping.capacity = 0
 
 
-cdef int keeping_reserve(Keeping* keeping) noexcept nogil:
-    cdef uint32_t capacity
+cdef int keeping_reserve(Keeping* keeping, uint32_t count) noexcept nogil:
+    cdef uint32_t capacity = max(keeping.capacity * 2, <uint32_t>CAPACITY_FIRST)
     cdef uint32_t number
     cdef uint32_t* grown
-    if keeping.free != <uint32_t>PAYLOAD_NONE:
+    if keeping.capacity - keeping.used >= count:
         return 0
-    capacity = max(keeping.capacity * 2, <uint32_t>CAPACITY_FIRST)
+    capacity = max(capacity, keeping.used + count)
     grown = <uint32_t*>realloc(keeping.after, capacity * sizeof(uint32_t))
     if grown == NULL:
         return -1
     for number in range(keeping.capacity, capacity):
         grown[number] = number + 1
-    grown[capacity - 1] = PAYLOAD_NONE
+    grown[capacity - 1] = keeping.free
     keeping.free = keeping.capacity
     keeping.after = grown
     keeping.capacity = capacity

@@ -59,9 +59,11 @@ cdef void request_describe(Request* request, const Head* head) noexcept nogil:
 
 
 cdef inline int ledger_reserve(Broker* broker) noexcept nogil:
-    if requests_reserve(&broker.requests) != 0 or waiting_reserve(&broker.waiting) != 0:
+    cdef uint32_t capacity
+    if requests_reserve(&broker.requests) != 0 or index_reserve(&broker.open, broker.open.count + 1) != 0:
         return -1
-    if index_reserve(&broker.open) != 0 or keeping_reserve(&broker.keeping) != 0:
+    capacity = broker.requests.capacity
+    if waiting_reserve(&broker.waiting, capacity) != 0 or keeping_reserve(&broker.keeping, capacity) != 0:
         return -1
     return deadlines_reserve(&broker.deadlines, broker.requests.capacity)
 

@@ -48,7 +48,7 @@ cdef bint recall_outcome(
     if entry != NULL:
         entry.attempt = request.attempt
         is_kept = (
-            keeping_reserve(&broker.keeping) == 0
+            keeping_reserve(&broker.keeping, broker.requests.capacity + 1) == 0
             and ring_keep(&node.ring, &broker.memory, entry, message_bytes, &evicted)
         )
     if is_kept:

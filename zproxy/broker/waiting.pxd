@@ -39,8 +39,9 @@ cdef struct Waiting:            # owns `lanes`; see waiting_open
 cdef int waiting_open(Waiting* waiting, uint64_t seed) noexcept nogil
 cdef void waiting_close(Waiting* waiting) noexcept nogil
 
-# Room for one more. 0, or -1: no memory.
-cdef int waiting_reserve(Waiting* waiting) noexcept nogil
+# Room for `count` requests, each in a lane of its own, if need be: whoever had a place, and lost it to a worker, finds
+# one when it comes back. 0, or -1: no memory.
+cdef int waiting_reserve(Waiting* waiting, uint32_t count) noexcept nogil
 
 # To the end of its lane, or its front, which may take the room that waiting_reserve has made.
 cdef void waiting_push(

@@ -27,21 +27,20 @@ cdef void waiting_close(Waiting* waiting) noexcept nogil:
 # ---- lanes ----
 
 
-cdef int waiting_reserve(Waiting* waiting) noexcept nogil:
-    cdef uint32_t capacity
+cdef int waiting_reserve(Waiting* waiting, uint32_t count) noexcept nogil:
+    cdef uint32_t capacity = max(count, <uint32_t>CAPACITY_FIRST)
     cdef uint32_t number
     cdef Lane* grown
-    if index_reserve(&waiting.index) != 0:
-        return -1
-    if waiting.free != <uint32_t>REQUEST_NONE:
+    if count <= waiting.capacity:
         return 0
-    capacity = max(waiting.capacity * 2, <uint32_t>CAPACITY_FIRST)
+    if index_reserve(&waiting.index, capacity) != 0:
+        return -1
     grown = <Lane*>realloc(waiting.lanes, capacity * sizeof(Lane))
     if grown == NULL:
         return -1
     for number in range(waiting.capacity, capacity):
         grown[number].after = number + 1
-    grown[capacity - 1].after = REQUEST_NONE
+    grown[capacity - 1].after = waiting.free
     waiting.free = waiting.capacity
     waiting.lanes = grown
     waiting.capacity = capacity
