@@ -68,6 +68,7 @@ class Ask:
     is_open: bool = True  # an outcome is still to come
     is_accepted: bool = False
     is_listed: bool = True  # its node is there to hear of it
+    was_away: bool = False  # its node was not, for a while: it may have ended unheard
     lease: Lease | None = None
     deliveries: int = 0
     unbegun: int = 0  # of them, those of which the worker said so
@@ -155,7 +156,7 @@ class Book:
             if ask.key[:2] != (name, incarnation):
                 continue
             if is_gone and self.features.survives_leave:
-                ask.is_listed = False
+                ask.is_listed, ask.was_away = False, True
             elif ask.kind == REQUEST:
                 self._close(ask, (ERROR, CANCELLED))
             elif is_gone:
@@ -221,7 +222,7 @@ class Book:
             if ask.key[0] != seat.name:
                 continue
             if ask.key[1] == seat.incarnation:
-                ask.is_listed |= self.features.survives_leave
+                ask.is_listed |= self.features.survives_leave and ask.kind == REQUEST
             elif ask.kind == REQUEST:
                 self._close(ask, (ERROR, CANCELLED))
 

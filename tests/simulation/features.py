@@ -22,5 +22,6 @@ class Features:
 
 
 PRESENT = Features(
-    redelivers=True, times_leases=True, passes_busy_on=True, retries_errors=True, waits_between=True
+    redelivers=True, times_leases=True, passes_busy_on=True, retries_errors=True, waits_between=True,
+    keeps_outcomes=True, survives_leave=True,
 )

@@ -161,8 +161,12 @@ class Oracle(Telling):
         if deadline_ms < ask.deadline_ms:
             ask.deadline_ms = deadline_ms
             self._expect_by(ask)
-        if ask.awaits_resend and told.verdict in ("PASS", "KEEP"):
+        is_awaited = ask.awaits_resend or ask.was_away and ask.lease is None
+        if is_awaited and told.verdict in ("PASS", "KEEP"):
             ask.awaits_resend = False
+            self._see(told)
+            return
+        if ask.was_away and told.envelope is not None and told.envelope.kind == ERROR:
             self._see(told)
             return
         self._expect_drop(told, "it is open, and comes again")
@@ -174,6 +178,7 @@ class Oracle(Telling):
             raise Violation("cached outcome", f"{ask} ended, and comes again: {told}")
         outcome = answer.kind, answer.code
         is_kept = outcome == ask.outcome or outcome in ((ERROR, ALREADY_DONE), (ERROR, OUTCOME_UNKNOWN))
+        is_kept |= ask.was_away and answer.kind == ERROR  # nobody heard as what it ended
         self.check(is_kept, "cached outcome", "{} ended as {}, and again as {}", ask, ask.outcome, answer)
 
     def _hear_cancel(self, seat: Seat, envelope: Envelope, told: Told) -> None:
@@ -234,7 +239,7 @@ class Oracle(Telling):
 
     def _goes_on(self, ask: Ask, envelope: Envelope, told: Told) -> bool:
         """Is the worker's ERROR no outcome?"""
-        if envelope.kind != ERROR or told.envelope is not None:
+        if envelope.kind != ERROR or told.envelope is not None or told.verdict == "KEEP":
             return False
         if envelope.code == BUSY and self.features.passes_busy_on:
             ask.unbegun += 1
@@ -249,6 +254,7 @@ class Oracle(Telling):
             code = HANDLER_ERROR
         if not ask.is_listed:
             self.check(told.frame is None, "right node", "the node of {} is gone, but {}", ask, told)
+            self.undelivered_count += self.features.survives_leave  # it may ask for it when it is back
             self._close(ask, (envelope.kind, code))
             return
         self.check(told.envelope is not None, "one outcome", "{}: {} goes nowhere", ask, envelope)
@@ -322,7 +328,7 @@ class Oracle(Telling):
             ask = heapq.heappop(self.deadlines)[2]
             if not ask.is_open or ask.deadline_ms > self.now_ms:
                 continue
-            is_silent = not ask.is_listed and ask.lease is None
+            is_silent = (ask.was_away or not ask.is_listed) and ask.lease is None
             self.check(is_silent, "late", f"{ask} had until {ask.deadline_ms}")
             self._close(ask, (ERROR, TIMEOUT))
         if self.is_aborted:
@@ -357,7 +363,8 @@ class Oracle(Telling):
         told = counts.get("accepted", 0), counts.get("delivered", 0), counts.get("undelivered", 0)
         seen = self.accepted, self.delivered, self.undelivered_count
         self.check(told == seen, "accounts", "accepted, delivered, undelivered are {}, but counted {}", seen, told)
-        unheard = sum([not ask.is_listed for ask in self.open.values()])  # of those, some may have ended
+        # Of these, some may have ended.
+        unheard = sum([ask.was_away or not ask.is_listed for ask in self.open.values()])
         self.check(len(self.open) - unheard <= live, "accounts", "{} are live, and {} open", live, len(self.open))
         used = surface.used()
         self.check(used["alarms"] <= live, "alarms", "{} for {} live requests", used["alarms"], live)
@@ -369,7 +376,7 @@ class Oracle(Telling):
     def ended(self, surface: Surface, peers: int) -> None:
         """Faults have stopped, and all time is over."""
         for ask in self.open.values():
-            is_silent = not ask.is_listed and ask.lease is None
+            is_silent = (ask.was_away or not ask.is_listed) and ask.lease is None
             self.check(is_silent, "all end", f"{ask} is still open")
         used = surface.used()
         used.pop("services")

@@ -62,7 +62,7 @@ class Relay:
         self.is_unsettled = True
         random = link.peer.random
         knobs = self.world.knobs
-        if told.verdict == "KEEP" and random.random() < knobs.unkept_share:
+        if told.verdict == "KEEP" and not link.peer.is_worker and random.random() < knobs.unkept_share:
             instead = self.surface.unkept(told)
             self._trace(instead)
             self.oracle.unkept(told, instead)

@@ -70,7 +70,7 @@ class Surface:
     """A broker as the fast path sees it."""
 
     def __init__(self, seed: int, no_worker_wait_ms: int) -> None:
-        self.probe = BrokerProbe(no_worker_wait_ms, seed=seed, dedup_bytes=0)
+        self.probe = BrokerProbe(no_worker_wait_ms, seed=seed)
 
     def join(self, peer: int, is_worker: bool) -> Told:
         return told_of(self.probe.join(peer, is_worker))
@@ -117,4 +117,4 @@ class Surface:
         return self.probe.live
 
     def kept(self) -> int:
-        return len(self.probe.payloads)
+        return len(self.probe.payloads) - self.probe.memory()["outcomes"]
