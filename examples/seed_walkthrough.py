@@ -1,6 +1,7 @@
-"""Two nodes report their progress to a master, and a node has a message worked on, with a proxy between them.
+"""Two nodes report their progress to a master, and a node has messages worked on, with a proxy between them: one by a
+service that fails twice, and one by a service that always fails.
 
-    zproxy.Node ─► frontend [ zproxy.Proxy ] backend ◄─ zproxy.Master: services `progress`, `messages`
+    zproxy.Node ─► frontend [ zproxy.Proxy ] backend ◄─ zproxy.Master: `progress`, `messages`, `flaky`, `broken`
 
 Nodes and masters know the proxy's address and not each other's; a request names the service it is for. All of them are
 in one process here, on free ports; `zproxy run` is the same proxy as a process of its own. Run it:
@@ -9,6 +10,8 @@ in one process here, on free ports; `zproxy run` is the same proxy as a process 
 """
 
 from __future__ import annotations
+
+import logging
 
 import zproxy
 
@@ -26,17 +29,42 @@ def messages(request: zproxy.Request) -> str:
     return f"已处理: {request.body}"
 
 
+def flaky(request: zproxy.Request) -> str:
+    """Fails twice: the proxy delivers it again."""
+    if request.attempt < 3:
+        raise ConnectionError(f"第{request.attempt}次尝试失败")
+    return f"第{request.attempt}次尝试成功: {request.body}"
+
+
+def broken(request: zproxy.Request) -> str:
+    """Fails however often it is asked."""
+    raise ConnectionError("目标系统不可用")
+
+
+def ask(node: zproxy.Node, service: str) -> str:
+    """What a service that may fail answers within three attempts."""
+    try:
+        return str(node.request(service, "重要消息", retries=2).body)
+    except zproxy.RetriesExhausted as error:
+        return f"消息发送失败 ({error.attempt} 次尝试)"
+
+
 def main() -> None:
+    logging.getLogger("zproxy.master").setLevel(logging.CRITICAL)  # the tracebacks of what fails on purpose
     with zproxy.Proxy(FREE_PORT, FREE_PORT) as proxy:
         master = zproxy.Master(proxy.backend, "master")
         master.service("progress")(progress)
         master.service("messages", body=str)(messages)
+        master.service("flaky")(flaky)
+        master.service("broken")(broken)
         with master:
             for name, percent in (("Node1", 50), ("Node2", 75)):
                 with zproxy.Node(name, proxy.frontend) as node:
                     print(f"[节点 {name}] 收到响应: {node.send_progress(percent).body}")
             with zproxy.Node("Client", proxy.frontend) as node:
                 print(node.request("messages", "Hello, this is a test message.").body)
+                print(ask(node, "flaky"))
+                print(ask(node, "broken"))
 
 
 if __name__ == "__main__":

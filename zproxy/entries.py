@@ -67,6 +67,12 @@ LOSSES = {
     "events_lost": "log lines: more happened than could be logged",
 }
 
+# What goes on, and an operator wants to know of: a warning when one of these grows.
+TROUBLES = {
+    "managed_redelivered": "managed requests to be delivered again: see the logs of the workers that had them",
+    "managed_leases_expired": "deliveries taken away from workers that gave no sign for the service's lease",
+}
+
 FLOWS = ("requests_in", "requests_out", "replies_in", "replies_out")
 OF_THE_LOOP = ("turns", "wakeups", "spins")  # they say nothing about messages
 
@@ -152,8 +158,10 @@ def _disconnect(event: Event, fields: dict[str, Field]) -> Entry:
 
 
 def entry_of_loss(counter: str, count: int, total: int) -> Entry:
-    """`count` more were lost since the last such entry."""
+    """`count` more were lost, or are tried again, since the last such entry."""
     fields: dict[str, Field] = {"counter": counter, "count": count, "total": total}
+    if counter in TROUBLES:
+        return Entry(logging.WARNING, "retried", TROUBLES[counter], fields)
     return Entry(logging.WARNING, "lost", LOSSES[counter], fields)
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 from zproxy._relay import Relay
-from zproxy.entries import LOSSES, Entry, Field, entry_of, entry_of_loss
+from zproxy.entries import LOSSES, TROUBLES, Entry, Field, entry_of, entry_of_loss
 from zproxy.resolver import Resolver
 from zproxy.throttle import Throttle
 
@@ -37,7 +37,7 @@ class Observer:
         self._endpoints = endpoints  # by the number the relay knows them by
         self._resolver = resolver
         self._throttle: Throttle[Kind] = Throttle()
-        self._lost = dict.fromkeys(LOSSES, 0)
+        self._lost = dict.fromkeys((*LOSSES, *TROUBLES), 0)
         self._thread = threading.Thread(target=self._run, name="zproxy-observer", daemon=True)
 
     def start(self) -> None:

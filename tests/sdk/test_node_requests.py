@@ -79,10 +79,10 @@ def test_the_node_announces_itself_and_says_hello_once(proxy: FakeProxy, node: N
 
 
 def test_options_are_in_the_envelope(proxy: FakeProxy, node: Node) -> None:
-    node.request("a/b.c", priority=2, idempotent=False, step=7, max_attempts=5, key="rank7", timeout=9.0)
+    node.request("a/b.c", priority=2, idempotent=False, step=7, retries=4, key="rank7", timeout=9.0)
     envelope = proxy.all_of(Kind.REQUEST)[0].envelope
     assert (envelope.service, envelope.priority, envelope.step, envelope.max_attempts) == ("a/b.c", 2, 7, 5)
-    assert envelope.flags == Flag.NOT_IDEMPOTENT | Flag.HAS_STEP
+    assert envelope.flags == Flag.NOT_IDEMPOTENT | Flag.HAS_STEP | Flag.RETRY_ERRORS
     assert envelope.key_hash == key_hash(b"rank7")
     assert 8000 < envelope.remaining_ms <= 9000
 
@@ -123,7 +123,7 @@ def test_nothing_leaves_when_the_body_cannot_be_sent(proxy: FakeProxy, node: Nod
     [
         *({"service": service} for service in ("no spaces", "", "x" * 65, None, ["a"], b"a")),
         *({"timeout": timeout} for timeout in (0, -1, None, "5s", float("inf"), float("nan"))),
-        {"step": -1}, {"step": 1.5}, {"priority": 3}, {"max_attempts": True}, {"key": 5},
+        {"step": -1}, {"step": 1.5}, {"priority": 3}, {"retries": True}, {"key": 5},
     ],
 )  # fmt: skip
 def test_what_no_envelope_can_say_is_refused(node: Node, bad: dict[str, Any]) -> None:

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from zproxy._relay import BACKEND, EVENT_KINDS, FRONTEND, Event
 from zproxy.counters import COUNTER_NAMES, GAUGE_NAMES
-from zproxy.entries import CLOSINGS, LOSSES, REFUSALS, Entry, entry_of, entry_of_totals, printable
+from zproxy.entries import (
+    CLOSINGS,
+    LOSSES,
+    REFUSALS,
+    TROUBLES,
+    Entry,
+    entry_of,
+    entry_of_loss,
+    entry_of_totals,
+    printable,
+)
 from zproxy.relay.connection import REASONS
 
 ENDPOINT = "tcp://127.0.0.1:5555"
@@ -96,6 +106,13 @@ def test_any_loss_makes_the_totals_a_warning(counter: str) -> None:
     stats = dict.fromkeys(COUNTER_NAMES, 0)
     assert entry_of_totals(stats).level == logging.INFO
     assert entry_of_totals({**stats, counter: 1}).level == logging.WARNING
+
+
+@pytest.mark.parametrize("counter", TROUBLES)
+def test_what_is_tried_again_is_told_and_is_no_loss(counter: str) -> None:
+    assert str(entry_of_loss(counter, 2, 5)).startswith(f"retried counter={counter} count=2 total=5: ")
+    stats = dict.fromkeys(COUNTER_NAMES, 0)
+    assert entry_of_totals({**stats, counter: 1}).level == logging.INFO
 
 
 def test_every_counter_of_loss_is_told() -> None:

@@ -374,7 +374,7 @@ def test_a_message_over_a_limit_ends_here_and_names_both(talk: NodeTalk) -> None
 
 @pytest.mark.parametrize(
     "bad",
-    [{"priority": 3}, {"step": -1}, {"max_attempts": 256}, {"step": True}, {"timeout": 1e9}, {"timeout": float("nan")}],
+    [{"priority": 3}, {"step": -1}, {"retries": 255}, {"step": True}, {"timeout": 1e9}, {"timeout": float("nan")}],
 )
 def test_what_no_envelope_can_say_makes_no_request(talk: NodeTalk, bad: dict[str, float]) -> None:
     with pytest.raises(zproxy.SettingError):

@@ -25,14 +25,15 @@ class Options(TypedDict, total=False):
     priority       0 control, 1 normal, 2 bulk: lower goes first
     idempotent     False: once a worker may have begun it, it is not delivered again
     step           of the training
-    max_attempts   deliveries at most; 0: as the service has it
+    retries        deliveries more at most, after a lost master, silence, and the handler's errors, too; None: 2, and a
+                   handler's error ends it
     key            equal keys go to equal workers where the service is balanced so
     """
 
     priority: int
     idempotent: bool
     step: int | None
-    max_attempts: int
+    retries: int | None
     key: str | bytes | None
 
 
@@ -126,7 +127,7 @@ def fields_of(
     idempotent: bool = True,
     step: int | None = None,
     progress: float | None = None,
-    max_attempts: int = 0,
+    retries: int | None = None,
     key: str | bytes | None = None,
     confirm: bool = False,
 ) -> dict[str, Any]:
@@ -145,8 +146,10 @@ def fields_of(
         fields["progress"] = per_cent(progress)
     if whole("priority", priority, 2) != 1:
         fields["priority"] = int(priority)
-    if whole("max_attempts", max_attempts, 255):
-        fields["max_attempts"] = int(max_attempts)
+    if retries is not None:
+        fields["max_attempts"] = whole("retries", retries, 254) + 1
+        if retries:
+            flags |= Flag.RETRY_ERRORS
     if key is not None:
         fields["key_hash"] = _hash_of(key)
     if flags:
