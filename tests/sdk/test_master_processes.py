@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.fake_backend import FakeBackend
+from support.processes import FORKS_QUIETLY
 from support.waiting import DEADLINE_SECONDS
 
 from zproxy.envelope import Kind
@@ -23,7 +24,7 @@ class Program:
 
     def __init__(self, endpoint: str, mode: str) -> None:
         self._process = spawn(
-            [sys.executable, "-W", "always::ResourceWarning", str(HOST), endpoint, mode],
+            [sys.executable, "-W", "always::ResourceWarning", *FORKS_QUIETLY, str(HOST), endpoint, mode],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.master_process import MasterProcess
+from support.processes import FORKS_QUIETLY
 from support.proxies import HostedProxy
 
 from zproxy.processes import spawn
@@ -35,7 +36,8 @@ def program() -> Iterator[Program]:
     started: list[subprocess.Popen[str]] = []
 
     def run(script: str, proxy: HostedProxy) -> subprocess.Popen[str]:
-        argv = [sys.executable, "-W", "always::ResourceWarning", "-c", HEAD + script, proxy.frontend, proxy.backend]
+        flags = ["-W", "always::ResourceWarning", *FORKS_QUIETLY]
+        argv = [sys.executable, *flags, "-c", HEAD + script, proxy.frontend, proxy.backend]
         pipe = subprocess.PIPE
         started.append(spawn(argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd=tempfile.gettempdir()))
         return started[-1]

@@ -17,6 +17,9 @@ from zproxy.processes import STOP_SECONDS, spawn
 
 SUPPORT = Path(__file__).parent
 
+# From 3.12 on CPython warns of any fork beside a thread.
+FORKS_QUIETLY = ("-W", "ignore:This process:DeprecationWarning")
+
 
 class Servant:
     """A Python child that answers one line of JSON with one line of JSON."""

@@ -135,9 +135,9 @@ def test_a_client_that_hangs_is_dropped_for_the_next(opened: Open, monkeypatch: 
 
 
 def test_an_answer_that_is_not_read_is_given_up(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "CLIENT_S", 0.05)
     path = opened({"status": lambda: "x" * (8 << 20)}).path
-    with connected(path) as client:
+    with monkeypatch.context() as hasty, connected(path) as client:  # whoever reads has all the time there is
+        hasty.setattr(control, "CLIENT_S", 0.05)
         client.sendall(b'{"ask": "status"}\n')
         assert client.recv(1)
         wait_until(lambda: not any(each.name == "zproxy-control-client" for each in threading.enumerate()), "given up")
