@@ -8,7 +8,6 @@ docs/operations.md are made from it or held to it by a test. An option is named 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from zproxy import endpoints, units
 from zproxy.broker.policy import POLICIES
 from zproxy.errors import SettingError
+from zproxy.naming import NAME_RULE, is_name
 
 DEFAULT_FRONTEND = "tcp://127.0.0.1:5555"
 DEFAULT_BACKEND = "tcp://127.0.0.1:5556"
@@ -27,7 +27,6 @@ SPIN_AUTO_US = 100  # a first sketch's RTT p50 fell with it from 125-170 us to 7
 
 Endpoints = str | Iterable[str] | None
 Balances = str | Iterable[str] | None
-SERVICE = re.compile("[A-Za-z0-9_./-]{1,64}")
 
 
 class Spin(NamedTuple):
@@ -146,8 +145,8 @@ def _balance_row(text: Any) -> tuple[str, str]:
         raise SettingError(f"{text!r} names no policy: write {', '.join(POLICIES[:-1])} or {POLICIES[-1]}")
     if service == "*":
         raise SettingError(f"{text!r} is for all without a policy of their own: write {policy!r}")
-    if not SERVICE.fullmatch(service) and "=" in text:
-        raise SettingError(f"{text!r} names no service: write 1 to 64 of A-Z a-z 0-9 _ . / -")
+    if not is_name(service) and "=" in text:
+        raise SettingError(f"{text!r} names no service: write {NAME_RULE}")
     return service, policy
 
 

@@ -19,10 +19,11 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from zproxy.client.crew import Crew
-from zproxy.client.services import NAME, Handler, Service, Services
+from zproxy.client.services import Handler, Service, Services
 from zproxy.client.worker_session import COUNTERS, WorkerSession
 from zproxy.endpoints import connectable
 from zproxy.errors import ForkedMaster, MasterStarted, ServiceError, SettingError
+from zproxy.naming import NAME_RULE, is_name
 from zproxy.units import Time, parse_time
 
 AnyHandler = TypeVar("AnyHandler", bound=Handler)
@@ -159,8 +160,8 @@ class Master:
     def _check(self) -> None:
         if not self.endpoints:
             raise SettingError("a master without an endpoint serves nobody: give the backend of a proxy")
-        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
-            raise SettingError(f"bad master name {self.name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
+        if not is_name(self.name):
+            raise SettingError(f"bad master name {self.name!r}: {NAME_RULE}")
         if not _is_whole(self.concurrency) or not 1 <= self.concurrency <= CONCURRENCY_MAX:
             raise SettingError(f"concurrency {self.concurrency!r}: 1 to {CONCURRENCY_MAX} handlers can run at once")
         if not _is_whole(self.prefetch) or not 0 <= self.prefetch <= self.concurrency:

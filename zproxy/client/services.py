@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from zproxy.client.worker_session import Delivery, cut
 from zproxy.content import pack, unpack
 from zproxy.envelope import Code
 from zproxy.errors import APPLICATION_CODES_FROM, ApplicationError, MalformedContent, RequestCancelled, ServiceError
+from zproxy.naming import NAME_RULE, is_name
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -29,7 +29,6 @@ logger = logging.getLogger("zproxy.master")
 Handler = Callable[[Request], Any]
 
 ANY = "*"
-NAME = re.compile(r"[A-Za-z0-9_./-]{1,64}")
 OFFERS_MAX = 1024
 NOT_IDEMPOTENT = 1
 APPLICATION_CODES = range(APPLICATION_CODES_FROM, 0x10000)
@@ -112,8 +111,8 @@ class Services:
 def _check_words(service: Service) -> None:
     """Its name, and its options."""
     name = service.name
-    if not isinstance(name, str) or name != ANY and not NAME.fullmatch(name):
-        raise ServiceError(f"bad service {name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -, or '*' for any service")
+    if not is_name(name) and name != ANY:
+        raise ServiceError(f"bad service {name!r}: {NAME_RULE}, or '*' for any service")
     if not isinstance(service.is_idempotent, bool):
         raise ServiceError(f"bad idempotent {service.is_idempotent!r} of service {name!r}: True or False")
     try:

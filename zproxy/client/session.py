@@ -18,7 +18,6 @@ Rule 3. A copy that NEED_HELLO refused was never taken: the next one is not mark
 from __future__ import annotations
 
 import logging
-import re
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
@@ -30,6 +29,7 @@ from zproxy.client.agent import agent
 from zproxy.client.pending import KeptPosts, Pending, bytes_of, fields_of
 from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, request_head, tlvs_parse
 from zproxy.errors import MalformedEnvelope, NodeClosed, RequestError, SettingError, error_of
+from zproxy.naming import NAME_RULE, is_name
 
 TIMEOUT_S = 60.0
 PROGRESS_S = 5.0  # nobody waits a minute to say how far it is; the proxy has read it as soon as it came
@@ -55,8 +55,6 @@ NAME_IN_USE, FENCED, DENIED, MALFORMED = (
     int(code) for code in (Code.NAME_IN_USE, Code.FENCED, Code.DENIED, Code.MALFORMED)
 )
 RESENT = int(Flag.RESENT)
-
-NAME = re.compile("[A-Za-z0-9_./-]{1,64}")
 
 COUNTED = (
     "requests",  # and posts, handed to the session
@@ -124,8 +122,8 @@ class Session:
     )  # fmt: skip
 
     def __init__(self, name: str, incarnation: int, everywhere: str) -> None:
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise SettingError(f"bad node name {name!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
+        if not is_name(name):
+            raise SettingError(f"bad node name {name!r}: {NAME_RULE}")
         self.name = name
         self.incarnation = incarnation
         self.everywhere = everywhere
@@ -346,8 +344,8 @@ class Session:
     # ---- what is sent ----
 
     def _check_service(self, service: str) -> None:
-        if not isinstance(service, str) or not NAME.fullmatch(service):
-            raise SettingError(f"bad service {service!r}: 1 to 64 of A-Z a-z 0-9 _ . / -")
+        if not is_name(service):
+            raise SettingError(f"bad service {service!r}: {NAME_RULE}")
         self._services[service] = service.encode()
 
     def _message(self, request: Pending, now: float) -> list[Any] | None:
