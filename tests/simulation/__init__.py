@@ -4,7 +4,6 @@
     relay            what the fast path does               link      one connection: order, delays, losses
     node, worker     the protocol, independently           peer      what both have in common
     oracle           what was promised, at every step: from book (what is known) and telling (what may be said)
-    features         how much of it the broker does by now
     surface          the one place that calls the probe    defects   surfaces that misbehave, each in one way
     runs             one seed, many seeds, shrinking       words     the envelope's numbers
 

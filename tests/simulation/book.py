@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from zproxy.envelope import Envelope
 
-from .features import Features
 from .surface import line_of
 from .words import (
     CANCELLED,
@@ -31,6 +30,8 @@ class Violation(AssertionError):
         super().__init__(f"{law}: {text}")
         self.law = law
 
+
+MAX_ATTEMPTS = 3  # of a request that does not say
 
 @dataclass(eq=False, slots=True)
 class Seat:
@@ -95,8 +96,7 @@ class Lease:
 
 
 class Book:
-    def __init__(self, features: Features, no_worker_wait_ms: int) -> None:
-        self.features = features
+    def __init__(self, no_worker_wait_ms: int) -> None:
         self.no_worker_wait_ms = no_worker_wait_ms
         self.now_ms = 0
         self.seats: dict[int, Seat] = {}
@@ -140,7 +140,7 @@ class Book:
         ask.is_lost = True
         if ask.kind == POST:
             self._close(ask, (ERROR, WORKER_LOST))
-        elif self.features.redelivers and not ask.is_guarded and self._spent(ask) < self.features.max_attempts:
+        elif not ask.is_guarded and self._spent(ask) < MAX_ATTEMPTS:
             self.again[ask.key] = ask
         elif ask.is_listed:
             self.owed_outcomes[ask.key] = ask
@@ -155,12 +155,10 @@ class Book:
         for ask in [*self.open.values()]:
             if ask.key[:2] != (name, incarnation):
                 continue
-            if is_gone and self.features.survives_leave:
+            if is_gone:
                 ask.is_listed, ask.was_away = False, True
             elif ask.kind == REQUEST:
                 self._close(ask, (ERROR, CANCELLED))
-            elif is_gone:
-                ask.is_listed = False
 
     def _lane(self, ask: Ask) -> dict[Key, Ask]:
         return self.lanes.setdefault(ask.service, {}).setdefault(ask.lane, {})
@@ -206,10 +204,8 @@ class Book:
             self._lose_leases(elder)
 
     def _line_of(self, envelope: Envelope) -> int:
-        """A node that comes back after its connection ended is another one, unless its requests have outlived that."""
+        """A node that comes back after its connection ended is the same one: its requests have outlived that."""
         self._number += 1
-        if not self.features.survives_leave:
-            return self._number
         return self.lines.setdefault((envelope.name, envelope.incarnation), self._number)
 
     def _adopt(self, seat: Seat, envelope: Envelope) -> None:
@@ -222,7 +218,7 @@ class Book:
             if ask.key[0] != seat.name:
                 continue
             if ask.key[1] == seat.incarnation:
-                ask.is_listed |= self.features.survives_leave and ask.kind == REQUEST
+                ask.is_listed |= ask.kind == REQUEST
             elif ask.kind == REQUEST:
                 self._close(ask, (ERROR, CANCELLED))
 

@@ -115,9 +115,9 @@ class Oracle(Telling):
         is_other = holder is not None and holder is not seat and holder.incarnation != envelope.incarnation
         if answer.kind == ERROR:
             self.check(answer.code in (NAME_IN_USE, FENCED), "names", "refused: {}", answer)
-            self.check(is_other or self.features.fences, "names", f"{envelope.name} is nobody's, but refused")
+            self.check(is_other, "names", f"{envelope.name} is nobody's, but refused")
             return
-        self.check(not is_other or self.features.fences, "names", f"{envelope.name} has two holders")
+        self.check(not is_other, "names", f"{envelope.name} has two holders")
         elder = None if holder is seat else holder
         self.check(told.closing == (elder.slot if elder else None), "names", f"{told} closes another than {elder}")
         if elder is not None:
@@ -139,7 +139,7 @@ class Oracle(Telling):
         if known is not None and known.is_open:
             self._hear_again(known, deadline_ms, told)
             return
-        if known is not None and known.is_accepted and self.features.keeps_outcomes:
+        if known is not None and known.is_accepted:
             self._hear_after_end(known, told)
             return
         lane = envelope.priority, seat.node
@@ -241,9 +241,9 @@ class Oracle(Telling):
         """Is the worker's ERROR no outcome?"""
         if envelope.kind != ERROR or told.envelope is not None or told.verdict == "KEEP":
             return False
-        if envelope.code == BUSY and self.features.passes_busy_on:
+        if envelope.code == BUSY:
             ask.unbegun += 1
-        elif not (self.features.retries_errors and ask.flags & RETRY_ERRORS) or ask.is_guarded:
+        elif not ask.flags & RETRY_ERRORS or ask.is_guarded:
             return False
         self.again[ask.key] = ask
         return True
@@ -254,7 +254,7 @@ class Oracle(Telling):
             code = HANDLER_ERROR
         if not ask.is_listed:
             self.check(told.frame is None, "right node", "the node of {} is gone, but {}", ask, told)
-            self.undelivered_count += self.features.survives_leave  # it may ask for it when it is back
+            self.undelivered_count += 1  # it may ask for it when it is back
             self._close(ask, (envelope.kind, code))
             return
         self.check(told.envelope is not None, "one outcome", "{}: {} goes nowhere", ask, envelope)
@@ -292,11 +292,9 @@ class Oracle(Telling):
         self.delivered -= passed.kind == REPLY
         if answer is None or answer.kind != ERROR or instead.peer != told.peer or answer.sequence != passed.sequence:
             raise Violation("one outcome", f"{ask}: not taken, and {instead}")
-        allowed = {OUTCOME_UNKNOWN if ask.is_guarded else RESEND}
-        if ask.service in self.guarded_services:
+        allowed = {RESEND}  # the outcome may be kept
+        if ask.is_guarded or ask.service in self.guarded_services:
             allowed.add(OUTCOME_UNKNOWN)
-        if self.features.keeps_outcomes:
-            allowed.add(RESEND)
         self.check(answer.code in allowed, "guarded once", "{}: not taken, and {}", ask, answer)
 
     # ---- after a turn ----
@@ -345,10 +343,6 @@ class Oracle(Telling):
                 ask = next(self._awake(lane), None)
                 if ask is not None:
                     self._find_idle_worker(ask, service, able)
-        if not self.features.waits_between:
-            for ask in self.again.values():
-                if not ask.awaits_resend:
-                    self._find_idle_worker(ask, ask.service, able)
 
     def _find_idle_worker(self, ask: Ask, service: str, able: list[Seat]) -> None:
         offered = service if self._is_named(service) else "*"
@@ -369,9 +363,7 @@ class Oracle(Telling):
         used = surface.used()
         self.check(used["alarms"] <= live, "alarms", "{} for {} live requests", used["alarms"], live)
         self.check(used["errands"] == 0, "rest", "{} errands are left", used["errands"])
-        if not self.features.redelivers:
-            waiting = live - sum([ask.lease is not None for ask in self.open.values()])
-            self.check(surface.kept() <= waiting, "payloads", "{} kept for {} that wait", surface.kept(), waiting)
+        self.check(used["payloads"] == surface.kept(), "payloads", "{} are known, {} kept", used, surface.kept())
 
     def ended(self, surface: Surface, peers: int) -> None:
         """Faults have stopped, and all time is over."""
@@ -380,9 +372,7 @@ class Oracle(Telling):
             self.check(is_silent, "all end", f"{ask} is still open")
         used = surface.used()
         used.pop("services")
-        if not self.features.keeps_outcomes:
-            self.check(used.pop("peers") == peers, "nothing left", f"{peers} peers are there: {surface.used()}")
-            self.check(not any(used.values()), "nothing left", str(used))
-        for name in ("requests", "open", "lanes", "alarms", "errands"):
-            self.check(used.get(name, 0) == 0, "nothing left", str(used))
+        there = used.pop("peers") - surface.absent()
+        self.check(there == peers, "nothing left", f"{peers} peers are there: {surface.used()}")
+        self.check(not any(used.values()), "nothing left", str(used))
         self.check(surface.live() == 0 and surface.kept() == 0, "nothing left", f"{surface.kept()} payloads")

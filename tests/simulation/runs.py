@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .book import Violation
-from .features import PRESENT, Features
 from .schedule import Action
 from .surface import Surface
 from .world import SurfaceMaker, World
@@ -47,9 +46,8 @@ def run_world(world: World) -> Failure | None:
 
 def run_seed(
     seed: int, surface: SurfaceMaker = Surface, actions: list[Action] | None = None, is_traced: bool = False,
-    features: Features = PRESENT,
 ) -> Failure | None:
-    return run_world(World(seed, features, surface, actions, is_traced))
+    return run_world(World(seed, surface, actions, is_traced))
 
 
 def run_range(bounds: tuple[int, int]) -> Report:

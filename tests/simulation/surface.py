@@ -38,9 +38,7 @@ class Told:
 
 
 def told_of(raw: tuple[Any, ...]) -> Told:
-    """Of a verdict that may have grown at its end."""
-    frame = raw[2]
-    verdict, peer, _, payload, content, spent, closing = raw[:7]
+    verdict, peer, frame, payload, content, spent, closing = raw
     envelope = None if frame is None else Envelope.parse(frame)
     return Told(verdict, peer, frame, payload, content, spent, closing, envelope)
 
@@ -112,6 +110,9 @@ class Surface:
 
     def used(self) -> dict[str, int]:
         return self.probe.used()
+
+    def absent(self) -> int:
+        return self.probe.memory()["absent"]
 
     def live(self) -> int:
         return self.probe.live

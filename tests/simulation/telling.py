@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zproxy.envelope import Envelope
 
-from .book import Ask, Book, Lease, Seat, Violation
+from .book import MAX_ATTEMPTS, Ask, Book, Lease, Seat, Violation
 from .surface import Told, line_of
 from .words import (
     ACCEPTED,
@@ -92,7 +92,7 @@ class Telling(Book):
     def _see_attempt(self, ask: Ask, envelope: Envelope) -> None:
         spent = self._spent(ask)
         self.check(envelope.attempt == spent + 1, "attempts", "{}: attempt {} after {}", ask, envelope.attempt, spent)
-        self.check(spent < self.features.max_attempts, "attempts", "{}: {} are made", ask, spent)
+        self.check(spent < MAX_ATTEMPTS, "attempts", "{}: {} are made", ask, spent)
         if spent:
             self.check(not ask.is_guarded, "guarded once", "{} may have begun, and goes to another worker", ask)
             self.check(ask.kind == REQUEST, "guarded once", "{} is a post, and goes to another worker", ask)
@@ -131,7 +131,7 @@ class Telling(Book):
 
     def _is_over(self, lease: Lease) -> bool:
         """Did its worker say nothing for too long?"""
-        return self.features.times_leases and 0 < lease.lease_ms <= self.now_ms - lease.given_ms
+        return 0 < lease.lease_ms <= self.now_ms - lease.given_ms
 
     def _take_away(self, lease: Lease) -> None:
         lease.is_live = False
@@ -168,14 +168,14 @@ class Telling(Book):
             raise Violation("known sequence", f"{seat.name} never asked: {line_of(envelope)}")
         self.check(ask.is_open, "one outcome", "{} has ended as {}, and now {}", ask, ask.outcome, envelope)
         if envelope.kind == ERROR and envelope.code == RESEND and ask is not self.answering:
-            may_go_again = self.features.redelivers and not (ask.is_guarded and self._spent(ask))
+            may_go_again = not (ask.is_guarded and self._spent(ask))
             self.check(may_go_again, "one outcome", "{}: RESEND, but why?", ask)
             ask.awaits_resend = True
             return
         outcome = envelope.kind, envelope.code
         if self.answering is not None:
             self.check(ask is self.answering, "right node", "{} is answered to {}", self.answering, ask)
-            fits = outcome == self.answer or outcome == (ERROR, RETRIES_EXHAUSTED) and self.features.retries_errors
+            fits = outcome == self.answer or outcome == (ERROR, RETRIES_EXHAUSTED)
             self.check(fits, "right node", "{}: the worker said {}, the node hears {}", ask, self.answer, outcome)
         else:
             self.check(envelope.kind == ERROR, "one outcome", "a REPLY to {} that no worker gave", ask)

@@ -10,7 +10,6 @@ from typing import Any
 from zproxy.envelope import Envelope
 
 from .book import Violation
-from .features import PRESENT, Features
 from .link import Link
 from .node import Node
 from .peer import Peer
@@ -39,13 +38,12 @@ class World:
     """`run` ends well, or raises Violation; `actions` other than the seed's own are a part of them."""
 
     def __init__(
-        self, seed: int, features: Features = PRESENT, surface: SurfaceMaker = Surface,
+        self, seed: int, surface: SurfaceMaker = Surface,
         actions: list[Action] | None = None, is_traced: bool = False,
     ) -> None:
         self.knobs, own_actions = schedule_of(seed)
         self.actions = own_actions if actions is None else actions
         self.seed = seed
-        self.features = features
         self.random = Random(~seed)
         self.make_surface = surface
         self.is_traced = is_traced
