@@ -259,6 +259,17 @@ cdef struct Hand:               # the message in hand, frame 0 in front; borrowe
     size_t head_bytes           # of frame 0, header included
     bint has_more               # there are frames behind it
 
+cdef struct Front:              # frame 0 as it goes out, header included
+    uint32_t count
+    uint8_t[<int>LONG_HEADER_BYTES + <int>ENVELOPE_BYTES_MAX] bytes
+
+
+# A message in blocks is in hand; frame 0 is whole in the first.
+cdef inline void hand_take(Hand* hand, Message* message) noexcept nogil:
+    hand.bytes = message.head.block.bytes + message.head.offset
+    hand.count = message.head.length
+    hand.chain = message
+
 
 # Frame 0 of the message in hand. Of one that is none, `envelope` is empty.
 cdef inline EnvelopeFault hand_read(Hand* hand, EnvelopeView* envelope) noexcept nogil:
@@ -288,12 +299,11 @@ cdef inline const uint8_t* hand_content(const Hand* hand, size_t* count) noexcep
     return at + frame.header_bytes
 
 
-# Frame 0 as it goes out; returns its bytes.
-cdef inline uint32_t head_write(uint8_t* target, const EnvelopeView* envelope, bint has_more) noexcept nogil:
+cdef inline void front_write(Front* front, const EnvelopeView* envelope, bint has_more) noexcept nogil:
     cdef size_t count = envelope_bytes(envelope)
-    cdef uint32_t header_bytes = header_write(target, has_more, count)
-    envelope_write(target + header_bytes, envelope)
-    return header_bytes + <uint32_t>count
+    cdef uint32_t header_bytes = header_write(front.bytes, has_more, count)
+    envelope_write(front.bytes + header_bytes, envelope)
+    front.count = header_bytes + <uint32_t>count
 
 
 cdef inline void managed_passed(Fastpath* path, Connection* target, int code, uint64_t count) noexcept nogil:
@@ -327,18 +337,20 @@ cdef bint may_be_told(Fastpath* path, Connection* target, uint64_t count) noexce
 
 # The broker's own words. A peer that leaves them unread by the megabyte is told no more.
 cdef void managed_say(Fastpath* path, const EnvelopeView* envelope, const Verdict* verdict) noexcept nogil:
-    cdef uint8_t[<int>LONG_HEADER_BYTES + <int>ENVELOPE_BYTES_MAX] head
+    cdef Front front
     cdef Connection* target = path.hub.table[verdict.peer]
     cdef const Notice* notice = notice_of(path, verdict.content)
-    cdef uint32_t head_bytes = head_write(head, envelope, notice != NULL)
     cdef size_t notice_bytes = notice.count if notice != NULL else 0
-    if not may_be_told(path, target, head_bytes + notice_bytes):
+    front_write(&front, envelope, notice != NULL)
+    if not may_be_told(path, target, front.count + notice_bytes):
         counter_add(&path.hub.counters, MANAGED_UNTOLD, 1)
         return
     managed_passed(
         path, target,
-        deliver_copy(path.hub, target, head, head_bytes, notice.bytes if notice != NULL else head, notice_bytes),
-        head_bytes + notice_bytes,
+        deliver_copy(
+            path.hub, target, front.bytes, front.count, notice.bytes if notice != NULL else front.bytes, notice_bytes
+        ),
+        front.count + notice_bytes,
     )
 
 
@@ -349,25 +361,33 @@ cdef inline bint node_takes(Fastpath* path, Connection* node) noexcept nogil:
     return node.outbox.bytes == 0 or may_take_more(path, node)
 
 
-# The message in hand goes out under the envelope. A chain is empty afterwards, or the caller's to release.
-cdef void managed_forward(
-    Fastpath* path, Hand* hand, const EnvelopeView* envelope, Connection* target
-) noexcept nogil:
-    cdef uint8_t[<int>LONG_HEADER_BYTES + <int>ENVELOPE_BYTES_MAX] head
-    cdef uint32_t head_bytes = head_write(head, envelope, hand.has_more)
+# The message in hand goes out behind its new front. A chain is empty afterwards, or the caller's to release.
+cdef void managed_forward(Fastpath* path, Hand* hand, const Front* front, Connection* target) noexcept nogil:
     cdef size_t rest
     cdef uint64_t count
     if hand.chain == NULL or not hand.has_more:
         rest = hand.count - hand.head_bytes if hand.has_more else 0
         managed_passed(
-            path, target, deliver_copy(path.hub, target, head, head_bytes, hand.bytes + hand.head_bytes, rest),
-            head_bytes + rest,
+            path, target,
+            deliver_copy(path.hub, target, front.bytes, front.count, hand.bytes + hand.head_bytes, rest),
+            front.count + rest,
         )
         return
     message_skip(&path.hub.pool, hand.chain, hand.head_bytes)
     hand.chain.head.flags = 0
-    count = head_bytes + hand.chain.bytes
-    managed_passed(path, target, deliver_chain(path.hub, target, head, head_bytes, hand.chain), count)
+    count = front.count + hand.chain.bytes
+    managed_passed(path, target, deliver_chain(path.hub, target, front.bytes, front.count, hand.chain), count)
+
+
+# The same, if its target can have it now; a node that cannot is told so by the verdict.
+cdef inline void managed_deliver(
+    Fastpath* path, Hand* hand, const Front* front, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    cdef Connection* target = path.hub.table[verdict.peer]
+    if target.side == SIDE_FRONTEND and not node_takes(path, target):
+        broker_undelivered(&path.broker, envelope, verdict)
+    else:
+        managed_forward(path, hand, front, target)
 
 
 cdef int message_keep(Fastpath* path, Message* message, uint32_t number, Connection* owner) noexcept nogil:
@@ -388,15 +408,13 @@ cdef int managed_keep(Fastpath* path, Hand* hand, uint32_t number, Connection* o
     return message_keep(path, &message, number, owner)
 
 
-# Keeps a copy of what goes out under the envelope: of a large message the blocks are shared. Nobody's charge.
-cdef int managed_copy(Fastpath* path, const Hand* hand, const EnvelopeView* envelope, uint32_t number) noexcept nogil:
-    cdef uint8_t[<int>LONG_HEADER_BYTES + <int>ENVELOPE_BYTES_MAX] head
-    cdef uint32_t head_bytes = head_write(head, envelope, hand.has_more)
+# Keeps a copy of what goes out behind its new front: of a large message the blocks are shared. Nobody's charge.
+cdef int managed_copy(Fastpath* path, const Hand* hand, const Front* front, uint32_t number) noexcept nogil:
     cdef size_t rest = hand.count - hand.head_bytes if hand.has_more and hand.chain == NULL else 0
     cdef Message message
     cdef Message body
     if backlog_pack(
-        &path.backlog, &path.hub.pool, head, head_bytes, hand.bytes + hand.head_bytes, rest, &message
+        &path.backlog, &path.hub.pool, front.bytes, front.count, hand.bytes + hand.head_bytes, rest, &message
     ) != 0:
         return -1
     if hand.chain != NULL and hand.has_more:
@@ -412,13 +430,11 @@ cdef int managed_copy(Fastpath* path, const Hand* hand, const EnvelopeView* enve
 cdef inline void managed_route(
     Fastpath* path, Hand* hand, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
-    cdef Connection* target = path.hub.table[verdict.peer]
-    if verdict.payload != <uint32_t>PAYLOAD_NONE and managed_copy(path, hand, envelope, verdict.payload) != 0:
+    cdef Front front
+    front_write(&front, envelope, hand.has_more)
+    if verdict.payload != <uint32_t>PAYLOAD_NONE and managed_copy(path, hand, &front, verdict.payload) != 0:
         broker_unretained(&path.broker)
-    if target.side == SIDE_FRONTEND and not node_takes(path, target):
-        broker_undelivered(&path.broker, envelope, verdict)
-        return
-    managed_forward(path, hand, envelope, target)
+    managed_deliver(path, hand, &front, envelope, verdict)
 
 
 cdef void elder_close(Fastpath* path, Connection* elder, Connection* heir) noexcept nogil:
@@ -431,10 +447,13 @@ cdef void elder_close(Fastpath* path, Connection* elder, Connection* heir) noexc
 cdef void managed_store(
     Fastpath* path, Connection* source, Hand* hand, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
+    cdef Front front
     if verdict.is_charged:
         if managed_keep(path, hand, verdict.payload, source) != 0:
             broker_unkept(&path.broker, envelope, verdict)
-    elif managed_copy(path, hand, envelope, verdict.payload) != 0:
+        return
+    front_write(&front, envelope, hand.has_more)
+    if managed_copy(path, hand, &front, verdict.payload) != 0:
         broker_unretained(&path.broker)
 
 
@@ -532,9 +551,7 @@ cdef void managed_pass(Fastpath* path, Connection* peer, const uint8_t* bytes, s
 
 cdef void managed_pass_large(Fastpath* path, Connection* peer, Message* message, uint32_t frames) noexcept nogil:
     cdef Hand hand
-    hand.bytes = message.head.block.bytes + message.head.offset
-    hand.count = message.head.length
-    hand.chain = message
+    hand_take(&hand, message)
     hand_judge(path, peer, &hand, message.bytes, frames)
     message_release(&path.hub.pool, message)
 
@@ -544,16 +561,14 @@ cdef inline void message_send(
     Fastpath* path, Message* message, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef Hand hand
-    cdef Connection* target = path.hub.table[verdict.peer]
-    hand.bytes = message.head.block.bytes + message.head.offset
-    hand.count = message.head.length
-    hand.chain = NULL if message.head == message.tail and message.bytes <= SMALL_BYTES else message
+    cdef Front front
+    hand_take(&hand, message)
+    if message.head == message.tail and message.bytes <= SMALL_BYTES:
+        hand.chain = NULL       # copied, as it would have been when it came
     hand_read(&hand, envelope)  # it had no fault when it came
-    broker_address(&path.broker, path.hub.now_ms, envelope)
-    if target.side == SIDE_FRONTEND and not node_takes(path, target):
-        broker_undelivered(&path.broker, envelope, verdict)
-    else:
-        managed_forward(path, &hand, envelope, target)
+    broker_address(&path.broker, envelope)
+    front_write(&front, envelope, hand.has_more)
+    managed_deliver(path, &hand, &front, envelope, verdict)
     message_release(&path.hub.pool, message)
 
 
@@ -597,9 +612,7 @@ cdef void unsent_return(Fastpath* path, Connection* peer, Message* message) noex
     cdef EnvelopeView envelope
     cdef Verdict verdict
     cdef Hand hand
-    hand.bytes = message.head.block.bytes + message.head.offset
-    hand.count = message.head.length
-    hand.chain = message
+    hand_take(&hand, message)
     if hand_read(&hand, &envelope) != FAULT_NONE:
         return
     broker_unsent(&path.broker, peer.slot, &envelope, &verdict)

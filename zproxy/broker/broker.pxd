@@ -74,7 +74,7 @@ cdef void broker_set_usable(Broker* broker, uint32_t peer, bint is_usable) noexc
 cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
 # SEND: `envelope` is the payload's own, read again; it becomes the receiver's. Right after the verdict, and once.
-cdef void broker_address(Broker* broker, int64_t now_ms, EnvelopeView* envelope) noexcept nogil
+cdef void broker_address(Broker* broker, EnvelopeView* envelope) noexcept nogil
 
 # When broker_step has something to do although nothing happens; INT64_MAX: never; 0: at once.
 cdef int64_t broker_due_ms(const Broker* broker) noexcept nogil

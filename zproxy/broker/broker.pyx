@@ -36,6 +36,7 @@ from zproxy.broker.retry cimport retry_is_due, retry_is_possible, retry_next
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_number, sentence_words
 from zproxy.broker.service cimport Service, services_close, services_open
 from zproxy.broker.speech cimport say, say_error, say_malformed, say_outcome
+from zproxy.broker.state cimport take_in_hand
 from zproxy.broker.verdict cimport REQUEST_NONE, verdict_clear, verdict_spend
 from zproxy.broker.waiting cimport waiting_close, waiting_oldest_ms, waiting_open
 from zproxy.counters cimport MANAGED_LATE, counter_add
@@ -89,7 +90,7 @@ cdef void broker_join(
 cdef void broker_unsent(Broker* broker, uint32_t peer, const EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef const Head* head = &envelope.head
     cdef uint32_t slot = lease_find(
-        &broker.requests, broker.peers.seats[peer], head.lease, head.incarnation, head.sequence
+        &broker.requests, peer_at(&broker.peers, peer), head.lease, head.incarnation, head.sequence
     )
     cdef Request* request
     verdict_clear(verdict)
@@ -101,8 +102,7 @@ cdef void broker_unsent(Broker* broker, uint32_t peer, const EnvelopeView* envel
     if request.payload != <uint32_t>PAYLOAD_NONE:
         return
     ledger_keep(broker, slot)
-    broker.in_hand = slot
-    broker.recalling = NULL
+    take_in_hand(broker, slot)
     verdict.kind = VERDICT_KEEP
     verdict.payload = request.payload
 
@@ -157,7 +157,7 @@ cdef const char* fault_of(const Peer* peer, const Head* head) noexcept nogil:
 
 
 # In which training step it is, as it says itself.
-cdef inline void peer_listen(Peer* peer, const Head* head, int64_t now_ms) noexcept nogil:
+cdef inline void peer_listen(const Broker* broker, Peer* peer, const Head* head) noexcept nogil:
     if not head.flags & (<int>HAS_STEP | <int>HAS_PROGRESS):
         return
     if head.flags & <int>HAS_STEP:
@@ -166,7 +166,7 @@ cdef inline void peer_listen(Peer* peer, const Head* head, int64_t now_ms) noexc
     if head.flags & <int>HAS_PROGRESS:
         peer.has_progress = True
         peer.progress = head.progress
-    peer.told_ms = now_ms
+    peer.told_ms = broker.now_ms
 
 
 # It is of another conversation, or comes before HELLO or READY.
@@ -178,7 +178,7 @@ cdef void stranger_hear(Broker* broker, Peer* peer, EnvelopeView* envelope, Verd
 
 
 cdef void node_hear(
-    Broker* broker, Peer* node, EnvelopeView* envelope, uint64_t message_bytes, int64_t now_ms, Verdict* verdict
+    Broker* broker, Peer* node, EnvelopeView* envelope, uint64_t message_bytes, Verdict* verdict
 ) noexcept nogil:
     cdef uint8_t kind = envelope.head.kind
     if node.is_leaving and is_demand(kind):
@@ -186,8 +186,8 @@ cdef void node_hear(
     elif envelope.head.incarnation != node.incarnation and kind != <int>GOODBYE:
         say_malformed(broker, node, b"its incarnation is not the one of this connection's HELLO", envelope, verdict)
     elif is_demand(kind):
-        peer_listen(node, &envelope.head, now_ms)
-        demand_take(broker, node, envelope, message_bytes, now_ms, verdict)
+        peer_listen(broker, node, &envelope.head)
+        demand_take(broker, node, envelope, message_bytes, verdict)
     elif kind == <int>CANCEL:
         demand_cancel(broker, node, envelope, verdict)
     else:
@@ -195,13 +195,13 @@ cdef void node_hear(
 
 
 cdef void worker_hear(
-    Broker* broker, Peer* worker, EnvelopeView* envelope, uint64_t message_bytes, int64_t now_ms, Verdict* verdict
+    Broker* broker, Peer* worker, EnvelopeView* envelope, uint64_t message_bytes, Verdict* verdict
 ) noexcept nogil:
     cdef uint8_t kind = envelope.head.kind
     if kind == <int>REPLY or kind == <int>ERROR:
         outcome_take(broker, worker, envelope, message_bytes, verdict)
     elif kind == <int>PROGRESS:
-        peer_listen(worker, &envelope.head, now_ms)
+        peer_listen(broker, worker, &envelope.head)
         outcome_progress(broker, worker, envelope, verdict)
     elif kind == <int>CREDIT:
         presence_credit(broker, worker, envelope)
@@ -230,9 +230,9 @@ cdef void broker_message(
     elif not speaker.is_known:
         stranger_hear(broker, speaker, envelope, verdict)
     elif speaker.role == ROLE_NODE:
-        node_hear(broker, speaker, envelope, message_bytes, now_ms, verdict)
+        node_hear(broker, speaker, envelope, message_bytes, verdict)
     else:
-        worker_hear(broker, speaker, envelope, message_bytes, now_ms, verdict)
+        worker_hear(broker, speaker, envelope, message_bytes, verdict)
 
 
 cdef void broker_malformed(
@@ -272,7 +272,7 @@ cdef void broker_unretained(Broker* broker) noexcept nogil:
 cdef void say_ending(Broker* broker, const Request* request, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     sentence_begin(&broker.sentence, b"worker ")
     sentence_name(&broker.sentence, request.worker.name, request.worker.name_bytes)
-    sentence_words(&broker.sentence, b" is gone" if request.deaths else b" gave no sign for too long")
+    sentence_words(&broker.sentence, b" gave no sign for too long" if request.worker.is_known else b" is gone")
     sentence_words(&broker.sentence, b", which had it for service ")
     sentence_name(&broker.sentence, request.service.name, request.service.name_bytes)
     if request.code == <int>WORKER_LOST:
@@ -287,7 +287,7 @@ cdef void say_ending(Broker* broker, const Request* request, EnvelopeView* envel
 
 # No outcome: its node is asked for what was not kept.
 cdef void say_resend(Broker* broker, const Request* request, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
-    sentence_begin(&broker.sentence, b"its worker is gone, and zproxy had no room to keep it: send it again")
+    sentence_begin(&broker.sentence, b"no worker has it any more, and zproxy has not kept it: send it again")
     say_error(broker, request.node, RESEND, request.node.incarnation, request.sequence, envelope, verdict)
     envelope.head.attempt = request.attempt
 
@@ -320,8 +320,7 @@ cdef void errand_do(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdi
             say_about(broker, slot, request.node, ACCEPTED, envelope, verdict)
         else:
             say_ending(broker, request, envelope, verdict)
-            if request.kind != <int>POST:
-                recall_code(broker, request, request.code, verdict)
+            recall_code(broker, request, request.code, verdict)
         verdict_spend(verdict, ledger_unkeep(broker, slot))
         ledger_settle(broker, slot, request.outcome)
         ledger_free(broker, slot)
@@ -349,13 +348,13 @@ cdef bint abort_next(Broker* broker, EnvelopeView* envelope, Verdict* verdict) n
 
 
 # Ends what is due. Is there a verdict about one?
-cdef bint expire_next(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+cdef bint expire_next(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef uint32_t slot
     while True:
-        slot = deadline_expire(&broker.deadlines, now_ms)
+        slot = deadline_expire(&broker.deadlines, broker.now_ms)
         if slot == <uint32_t>DEADLINE_NONE:
             return False
-        if demand_expire(broker, slot, now_ms, envelope, verdict):
+        if demand_expire(broker, slot, envelope, verdict):
             return True
 
 
@@ -372,8 +371,7 @@ cdef bint send_next(Broker* broker, EnvelopeView* envelope, Verdict* verdict) no
     if request.state == <int>REQUEST_WAITING:
         demand_doubt(broker, slot, envelope, verdict)
         return True
-    broker.in_hand = slot
-    broker.recalling = NULL
+    take_in_hand(broker, slot)
     verdict.kind = VERDICT_SEND
     verdict.payload = request.payload
     verdict.peer = request.worker.slot
@@ -397,7 +395,7 @@ cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Ve
             return True
     while retry_is_due(broker):
         retry_next(broker)
-    if expire_next(broker, now_ms, envelope, verdict) or send_next(broker, envelope, verdict):
+    if expire_next(broker, envelope, verdict) or send_next(broker, envelope, verdict):
         return True
     if broker.errands.first != <uint32_t>REQUEST_NONE:      # of what has ended without a word to its node
         errand_do(broker, broker.errands.first, envelope, verdict)
@@ -411,9 +409,9 @@ cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Ve
     return True
 
 
-cdef void broker_address(Broker* broker, int64_t now_ms, EnvelopeView* envelope) noexcept nogil:
+cdef void broker_address(Broker* broker, EnvelopeView* envelope) noexcept nogil:
     if broker.recalling == NULL:
-        dispatch_address(broker, broker.in_hand, now_ms, envelope)
+        dispatch_address(broker, broker.in_hand, envelope)
     else:
         envelope.head.conversation = broker.recalling.conversation
 

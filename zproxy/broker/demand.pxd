@@ -3,7 +3,7 @@
 The envelope was read without a fault, and is of the present conversation; the node is known.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from zproxy.broker.peer cimport Peer
 from zproxy.broker.state cimport Broker
@@ -12,7 +12,7 @@ from zproxy.envelope cimport EnvelopeView
 
 # REQUEST or POST: joined, refused, passed to a worker, or kept.
 cdef void demand_take(
-    Broker* broker, Peer* node, EnvelopeView* envelope, uint64_t message_bytes, int64_t now_ms, Verdict* verdict
+    Broker* broker, Peer* node, EnvelopeView* envelope, uint64_t message_bytes, Verdict* verdict
 ) noexcept nogil
 
 # REQUEST or POST that does not belong to this conversation, or comes before HELLO: NEED_HELLO, counted.
@@ -27,9 +27,7 @@ cdef void demand_unkept(Broker* broker, EnvelopeView* envelope, Verdict* verdict
 cdef void demand_doubt(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
 # Its alarm went off: its deadline is over, or nobody has offered its service for too long. Is there a verdict?
-cdef bint demand_expire(
-    Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict
-) noexcept nogil
+cdef bint demand_expire(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
 # zproxy ends, and so does the request, whatever its state. Is there a verdict?
 cdef bint demand_abort(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil

@@ -20,6 +20,7 @@ from zproxy.broker.service cimport (
     Service, service_find, service_has_worker, service_is_guarded, service_obtain, service_settle, service_was_offered
 )
 from zproxy.broker.speech cimport say_error, say_malformed, say_outcome
+from zproxy.broker.state cimport take_in_hand
 from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_KEEP, VERDICT_PASS, verdict_spend
 from zproxy.counters cimport (
     MANAGED_CANCELLED, MANAGED_DROPPED_CANCELS, MANAGED_EXPIRED, MANAGED_EXPIRED_NO_WORKER,
@@ -55,26 +56,26 @@ cdef void say_busy(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* 
 
 
 # A duplicate of what is open: one outcome, by the nearer deadline.
-cdef void demand_join(Broker* broker, uint32_t slot, const EnvelopeView* envelope, int64_t now_ms) noexcept nogil:
+cdef void demand_join(Broker* broker, uint32_t slot, const EnvelopeView* envelope) noexcept nogil:
     cdef Request* request = &broker.requests.table[slot]
-    cdef int64_t deadline_ms = now_ms + envelope.head.remaining_ms
+    cdef int64_t deadline_ms = broker.now_ms + envelope.head.remaining_ms
     counter_add(broker.counters, MANAGED_JOINED, 1)
     if request.state == <int>REQUEST_ENDING or deadline_ms >= request.deadline_ms:
         return
     request.deadline_ms = deadline_ms
     if broker.deadlines.alarms[slot].due_ms > deadline_ms:
-        deadline_arm(&broker.deadlines, slot, deadline_ms, now_ms)
+        deadline_arm(&broker.deadlines, slot, deadline_ms, broker.now_ms)
 
 
 # What its node was asked for.
 cdef void demand_resume(
-    Broker* broker, uint32_t slot, uint64_t message_bytes, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict
+    Broker* broker, uint32_t slot, uint64_t message_bytes, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef Request* request = &broker.requests.table[slot]
-    request.deadline_ms = min(request.deadline_ms, now_ms + envelope.head.remaining_ms)
+    request.deadline_ms = min(request.deadline_ms, broker.now_ms + envelope.head.remaining_ms)
     request.message_bytes = message_bytes
     ledger_unwait(broker, slot)
-    demand_route(broker, slot, now_ms, envelope, verdict)
+    demand_route(broker, slot, envelope, verdict)
     ledger_arm(broker, slot)    # its deadline may be nearer now
 
 
@@ -118,13 +119,10 @@ cdef bint demand_refuse(Broker* broker, Peer* node, EnvelopeView* envelope, Verd
 
 
 # To the worker that takes it, kept for another delivery, or into the queue.
-cdef void demand_route(
-    Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict
-) noexcept nogil:
+cdef void demand_route(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef Peer* worker = dispatch_arrival(broker, slot)
     cdef const Request* request = &broker.requests.table[slot]
-    broker.in_hand = slot
-    broker.recalling = NULL
+    take_in_hand(broker, slot)
     if worker == NULL:
         ledger_wait(broker, slot)
         ledger_keep(broker, slot)
@@ -132,7 +130,7 @@ cdef void demand_route(
         verdict.is_charged = True
         verdict.payload = request.payload
         return
-    dispatch_address(broker, slot, now_ms, envelope)
+    dispatch_address(broker, slot, envelope)
     verdict.kind = VERDICT_PASS
     verdict.peer = worker.slot
     if retry_is_possible(request) and ledger_retain(broker, slot):
@@ -141,15 +139,15 @@ cdef void demand_route(
 
 
 cdef void demand_take(
-    Broker* broker, Peer* node, EnvelopeView* envelope, uint64_t message_bytes, int64_t now_ms, Verdict* verdict
+    Broker* broker, Peer* node, EnvelopeView* envelope, uint64_t message_bytes, Verdict* verdict
 ) noexcept nogil:
     cdef uint32_t slot = index_find(&broker.open, node.number, envelope.head.sequence)
     cdef Service* service
     if slot != <uint32_t>INDEX_NONE and broker.requests.table[slot].state == <int>REQUEST_AWAITED:
-        demand_resume(broker, slot, message_bytes, now_ms, envelope, verdict)
+        demand_resume(broker, slot, message_bytes, envelope, verdict)
         return
     if slot != <uint32_t>INDEX_NONE:
-        demand_join(broker, slot, envelope, now_ms)
+        demand_join(broker, slot, envelope)
         return
     if envelope.head.flags & <int>RESENT and recall_answer(broker, node, envelope, verdict):
         return
@@ -159,12 +157,12 @@ cdef void demand_take(
     if service == NULL:
         say_busy(broker, node, envelope, verdict)
         return
-    slot = ledger_accept(broker, node, service, &envelope.head, message_bytes, now_ms)
+    slot = ledger_accept(broker, node, service, &envelope.head, message_bytes)
     if slot == <uint32_t>REQUEST_NONE:
         service_settle(&broker.services, service)
         say_busy(broker, node, envelope, verdict)
         return
-    demand_route(broker, slot, now_ms, envelope, verdict)
+    demand_route(broker, slot, envelope, verdict)
 
 
 cdef void demand_unkept(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
@@ -181,13 +179,6 @@ cdef void demand_unkept(Broker* broker, EnvelopeView* envelope, Verdict* verdict
 # ---- the end, but by an answer ----
 
 
-cdef inline void request_remember(
-    Broker* broker, const Request* request, uint16_t code, Verdict* verdict
-) noexcept nogil:
-    if request.kind != <int>POST:
-        recall_code(broker, request, code, verdict)
-
-
 # Settled as `counter` while nobody had it: its node, if there is one, is told `code`; its payload is needed no more.
 cdef void waiting_over(
     Broker* broker, uint32_t slot, uint16_t code, int counter, EnvelopeView* envelope, Verdict* verdict
@@ -197,7 +188,7 @@ cdef void waiting_over(
         say_outcome(broker, request, code, envelope, verdict)
     ledger_unwait(broker, slot)
     verdict_spend(verdict, ledger_unkeep(broker, slot))
-    request_remember(broker, request, code, verdict)
+    recall_code(broker, request, code, verdict)
     ledger_settle(broker, slot, counter)
     ledger_free(broker, slot)
 
@@ -218,7 +209,7 @@ cdef bint lease_over(
     if is_told:
         say_outcome(broker, request, code, envelope, verdict)
     verdict_spend(verdict, ledger_unkeep(broker, slot))
-    request_remember(broker, request, code, verdict)
+    recall_code(broker, request, code, verdict)
     ledger_settle(broker, slot, counter)
     ledger_abandon(broker, slot)
     return is_told
@@ -252,7 +243,7 @@ cdef Code between_fault(Broker* broker, const Request* request) noexcept nogil:
 
 
 # Why nobody has taken it, composed as the sentence.
-cdef Code waiting_fault(Broker* broker, const Request* request, int64_t now_ms) noexcept nogil:
+cdef Code waiting_fault(Broker* broker, const Request* request) noexcept nogil:
     cdef const Service* service = request.service
     cdef const Peer* home
     cdef Code code = TIMEOUT
@@ -275,7 +266,7 @@ cdef Code waiting_fault(Broker* broker, const Request* request, int64_t now_ms) 
         sentence_begin(&broker.sentence, b"no worker has ever offered service ")
     sentence_name(&broker.sentence, service.name, service.name_bytes)
     sentence_words(&broker.sentence, b"; the request has waited ")
-    sentence_number(&broker.sentence, <uint64_t>max(now_ms - request.came_ms, <int64_t>0))
+    sentence_number(&broker.sentence, <uint64_t>max(broker.now_ms - request.came_ms, <int64_t>0))
     sentence_words(&broker.sentence, b" ms: start a worker for it" if code != TIMEOUT else b" ms: start more of them")
     sentence_words(&broker.sentence, b", or give it more time" if code != UNKNOWN_SERVICE else b", or check the name")
     return code
@@ -328,14 +319,12 @@ cdef bint may_go_on(Broker* broker, uint32_t slot) noexcept nogil:
     return False
 
 
-cdef bint demand_expire(
-    Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope, Verdict* verdict
-) noexcept nogil:
+cdef bint demand_expire(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef Request* request = &broker.requests.table[slot]
-    if now_ms < request.deadline_ms and may_go_on(broker, slot):
+    if broker.now_ms < request.deadline_ms and may_go_on(broker, slot):
         return False
     if request_is_nobodys(request):
-        waiting_over(broker, slot, waiting_fault(broker, request, now_ms), MANAGED_EXPIRED, envelope, verdict)
+        waiting_over(broker, slot, waiting_fault(broker, request), MANAGED_EXPIRED, envelope, verdict)
         return True
     lease_fault(broker, request)
     return lease_over(broker, slot, TIMEOUT, MANAGED_EXPIRED, False, envelope, verdict)

@@ -23,7 +23,7 @@ cdef void dispatch_again(Broker* broker, uint32_t slot) noexcept nogil
 cdef uint32_t dispatch_next(Broker* broker) noexcept nogil
 
 # The envelope of a request's own message becomes its worker's.
-cdef void dispatch_address(Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope) noexcept nogil
+cdef void dispatch_address(Broker* broker, uint32_t slot, EnvelopeView* envelope) noexcept nogil
 
 # A worker may be able to take (again): a place is free, its credit, its offers or its outbox have changed.
 cdef void worker_changed(Broker* broker, Peer* worker) noexcept nogil

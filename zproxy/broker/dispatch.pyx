@@ -87,11 +87,11 @@ cdef uint32_t dispatch_next(Broker* broker) noexcept nogil:
     return slot
 
 
-cdef void dispatch_address(Broker* broker, uint32_t slot, int64_t now_ms, EnvelopeView* envelope) noexcept nogil:
+cdef void dispatch_address(Broker* broker, uint32_t slot, EnvelopeView* envelope) noexcept nogil:
     cdef const Request* request = &broker.requests.table[slot]
     envelope.head.lease = lease_of(request, slot)
     envelope.head.attempt = request.attempt
-    envelope.head.remaining_ms = <uint32_t>max(request.deadline_ms - now_ms, <int64_t>1)
+    envelope.head.remaining_ms = <uint32_t>max(request.deadline_ms - broker.now_ms, <int64_t>1)
     envelope.head.conversation = request.worker.conversation
     envelope.head.name_bytes = request.node.name_bytes
     envelope.name = request.node.name

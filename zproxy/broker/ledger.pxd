@@ -22,7 +22,7 @@ from zproxy.envelope cimport Head
 # A new request of `node`, live, in state FREE until its first step; deadline_ms is in force. REQUEST_NONE: no memory
 # for it and all its further steps, and nothing has changed.
 cdef uint32_t ledger_accept(
-    Broker* broker, Peer* node, Service* service, const Head* head, uint64_t message_bytes, int64_t now_ms
+    Broker* broker, Peer* node, Service* service, const Head* head, uint64_t message_bytes
 ) noexcept nogil
 
 # It waits: behind its node's others, or, having been with a worker, before them.

@@ -69,7 +69,7 @@ cdef inline int ledger_reserve(Broker* broker) noexcept nogil:
 
 
 cdef uint32_t ledger_accept(
-    Broker* broker, Peer* node, Service* service, const Head* head, uint64_t message_bytes, int64_t now_ms
+    Broker* broker, Peer* node, Service* service, const Head* head, uint64_t message_bytes
 ) noexcept nogil:
     cdef uint32_t slot
     cdef Request* request
@@ -82,13 +82,13 @@ cdef uint32_t ledger_accept(
     request.node = node
     request.service = service
     request.message_bytes = message_bytes
-    request.came_ms = request.waits_from_ms = now_ms
-    request.deadline_ms = now_ms + head.remaining_ms
+    request.came_ms = request.waits_from_ms = broker.now_ms
+    request.deadline_ms = broker.now_ms + head.remaining_ms
     request.is_listed = True
     queue_append(&broker.requests, &node.requests, LINK_NODE, slot)
     node.references += 1
     service.references += 1
-    deadline_arm(&broker.deadlines, slot, alarm_ms(broker, request), now_ms)
+    ledger_arm(broker, slot)
     counter_add(broker.counters, MANAGED_ACCEPTED, 1)
     broker.live += 1
     return slot

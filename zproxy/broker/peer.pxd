@@ -116,9 +116,6 @@ cdef void peer_unseat(Peers* peers, Peer* peer) noexcept nogil
 # An absent one, unnamed now, is free, at once or when the last request forgets it.
 cdef void peer_dismiss(Peers* peers, Peer* peer) noexcept nogil
 
-# The next number of a sequence that the seed decides.
-cdef uint64_t peers_random(Peers* peers) noexcept nogil
-
 # A request forgets it.
 cdef void peer_release(Peers* peers, Peer* peer) noexcept nogil
 

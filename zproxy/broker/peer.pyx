@@ -4,6 +4,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
+from zproxy.broker.random cimport random_next
+from zproxy.broker.table cimport table_reserve
 from zproxy.broker.verdict cimport REQUEST_NONE, Role
 from zproxy.names cimport NAME_NONE, names_add, names_close, names_find, names_open, names_remove
 
@@ -39,19 +41,11 @@ cdef void peers_close(Peers* peers) noexcept nogil:
     peers.made = peers.capacity = 0
 
 
-# splitmix64: a conversation has to differ from those before, a pause from its neighbours'; neither is a secret.
-cdef uint64_t peers_random(Peers* peers) noexcept nogil:
-    cdef uint64_t mixed
-    peers.random_state += <uint64_t>0x9E3779B97F4A7C15
-    mixed = (peers.random_state ^ peers.random_state >> 30) * <uint64_t>0xBF58476D1CE4E5B9
-    mixed = (mixed ^ mixed >> 27) * <uint64_t>0x94D049BB133111EB
-    return mixed ^ mixed >> 31
-
-
+# It has to differ from those before, and is no secret.
 cdef uint32_t random_conversation(Peers* peers) noexcept nogil:
     cdef uint32_t conversation = 0
     while conversation == 0:
-        conversation = <uint32_t>(peers_random(peers) >> 32)
+        conversation = <uint32_t>(random_next(&peers.random_state) >> 32)
     return conversation
 
 
@@ -71,26 +65,12 @@ cdef int seats_reserve(Peers* peers, uint32_t slot) noexcept nogil:
     return 0
 
 
-cdef int numbers_reserve(Peers* peers) noexcept nogil:
-    cdef uint32_t capacity
-    cdef Peer** grown
-    if peers.made < peers.number_capacity:
-        return 0
-    capacity = max(peers.number_capacity * 2, <uint32_t>CAPACITY_FIRST)
-    grown = <Peer**>realloc(peers.by_number, capacity * sizeof(void*))
-    if grown == NULL:
-        return -1
-    peers.by_number = grown
-    peers.number_capacity = capacity
-    return 0
-
-
 cdef Peer* peer_take(Peers* peers) noexcept nogil:
     cdef Peer* peer = peers.free
     if peer != NULL:
         peers.free = peer.next_free
         return peer
-    if numbers_reserve(peers) != 0:
+    if table_reserve(<void**>&peers.by_number, &peers.number_capacity, peers.made, sizeof(void*)) != 0:
         return NULL
     peer = <Peer*>calloc(1, sizeof(Peer))
     if peer != NULL:

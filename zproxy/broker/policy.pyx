@@ -5,6 +5,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from zproxy.broker.peer cimport PEER_NAME_BYTES, peer_hash, peer_is_able
+from zproxy.broker.random cimport mixed, random_next
 
 
 # ---- one by one ----
@@ -74,17 +75,9 @@ cdef Peer* pick_round_robin(Candidates* candidates, uint64_t key_hash, const Pee
     return worker
 
 
-# The last step of splitmix64: every bit of the result depends on every bit of the word.
-cdef inline uint64_t mixed(uint64_t word) noexcept nogil:
-    word = (word ^ word >> 30) * <uint64_t>0xBF58476D1CE4E5B9
-    word = (word ^ word >> 27) * <uint64_t>0x94D049BB133111EB
-    return word ^ word >> 31
-
-
 # Below candidates.count.
 cdef inline uint32_t place_drawn(Candidates* candidates) noexcept nogil:
-    candidates.random_state += <uint64_t>0x9E3779B97F4A7C15
-    return <uint32_t>((mixed(candidates.random_state) >> 32) * candidates.count >> 32)
+    return <uint32_t>((random_next(&candidates.random_state) >> 32) * candidates.count >> 32)
 
 
 # Whoever is drawn and cannot take it is stood in for by the next who can: where few can, the draw is not even.

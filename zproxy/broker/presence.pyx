@@ -226,24 +226,19 @@ cdef void request_desert(Broker* broker, uint32_t slot, bint is_gone) noexcept n
     ledger_abandon(broker, slot)
 
 
-# Nobody will hear of its posts, which go on.
-cdef void posts_desert(Broker* broker, Peer* node) noexcept nogil:
+# All it has open, or its posts alone.
+cdef void open_desert(Broker* broker, Peer* node, bint are_posts, bint is_gone) noexcept nogil:
     cdef uint32_t slot = node.requests.first
     cdef uint32_t after
     while slot != <uint32_t>REQUEST_NONE:
         after = broker.requests.table[slot].links[<int>LINK_NODE].after
-        if broker.requests.table[slot].kind == <int>POST:
-            request_desert(broker, slot, True)
+        if not are_posts or broker.requests.table[slot].kind == <int>POST:
+            request_desert(broker, slot, is_gone)
         slot = after
 
 
-cdef void requests_desert(Broker* broker, Peer* node, bint is_gone) noexcept nogil:
-    cdef uint32_t slot = node.requests.first
-    cdef uint32_t after
-    while slot != <uint32_t>REQUEST_NONE:
-        after = broker.requests.table[slot].links[<int>LINK_NODE].after
-        request_desert(broker, slot, is_gone)
-        slot = after
+cdef inline void requests_desert(Broker* broker, Peer* node, bint is_gone) noexcept nogil:
+    open_desert(broker, node, False, is_gone)
 
 
 # A lease ends with its worker. A post that was begun is not delivered again: its node was told already, or is told now.
@@ -293,7 +288,7 @@ cdef void absent_leave(Broker* broker, Peer* node) noexcept nogil:
 
 
 cdef void absent_enter(Broker* broker, Peer* node) noexcept nogil:
-    posts_desert(broker, node)
+    open_desert(broker, node, True, True)     # what goes on is for the requests' sake
     node.left_ms = broker.now_ms
     row_enter(&broker.absent, node, ROW_ABSENT)
     broker.absent_count += 1

@@ -101,7 +101,7 @@ cdef class BrokerProbe:
             &verdict
         )
         if verdict.kind == VERDICT_SEND:
-            self._address(&envelope, &verdict, now_ms)
+            self._address(&envelope, &verdict)
         elif verdict.payload != <uint32_t>PAYLOAD_NONE and not verdict.is_charged and not self.has_memory:
             broker_unretained(&self.broker)
         elif verdict.payload != <uint32_t>PAYLOAD_NONE and not verdict.is_charged:
@@ -168,7 +168,7 @@ cdef class BrokerProbe:
         if not broker_step(&self.broker, now_ms, &envelope, &verdict):
             return None
         if verdict.kind == VERDICT_SEND:
-            self._address(&envelope, &verdict, now_ms)
+            self._address(&envelope, &verdict)
         return self._told(&envelope, &verdict)
 
     def set_memory(self, bint has_memory):
@@ -333,10 +333,10 @@ cdef class BrokerProbe:
             "absent": self.broker.absent_count,
         }
 
-    cdef int _address(self, EnvelopeView* envelope, const Verdict* verdict, int64_t now_ms) except -1:
+    cdef int _address(self, EnvelopeView* envelope, const Verdict* verdict) except -1:
         frame = self.payloads[verdict.payload]
         self._read(frame, envelope)
-        broker_address(&self.broker, now_ms, envelope)
+        broker_address(&self.broker, envelope)
         return 0
 
     cdef object _written(self, const EnvelopeView* envelope):

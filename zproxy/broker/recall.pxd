@@ -20,7 +20,7 @@ cdef bint recall_outcome(
     Broker* broker, const Request* request, uint64_t message_bytes, Verdict* verdict
 ) noexcept nogil
 
-# An ERROR of zproxy's own is.
+# An ERROR of zproxy's own is; of a post nothing is remembered, it is never sent again.
 cdef void recall_code(Broker* broker, const Request* request, uint16_t code, Verdict* verdict) noexcept nogil
 
 # There was no memory to keep what was remembered last. / It did not reach its node and is not kept: as if it had never

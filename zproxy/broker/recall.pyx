@@ -13,7 +13,7 @@ from zproxy.broker.verdict cimport PAYLOAD_NONE, VERDICT_SEND, verdict_spend
 from zproxy.counters cimport (
     MANAGED_RECALLED, MANAGED_REFUSED_ALREADY_DONE, MANAGED_REFUSED_OUTCOME_UNKNOWN, counter_add
 )
-from zproxy.envelope cimport ALREADY_DONE, OUTCOME_UNKNOWN, Code, EnvelopeView
+from zproxy.envelope cimport ALREADY_DONE, OUTCOME_UNKNOWN, POST, Code, EnvelopeView
 
 
 # More nodes share the budget than before: who has more than a share gives some back.
@@ -62,9 +62,10 @@ cdef bint recall_outcome(
 
 cdef void recall_code(Broker* broker, const Request* request, uint16_t code, Verdict* verdict) noexcept nogil:
     cdef uint32_t evicted
-    cdef RingEntry* entry = ring_remember(
-        &request.node.ring, &broker.memory, request.sequence, broker.now_ms, &evicted
-    )
+    cdef RingEntry* entry
+    if request.kind == <int>POST:
+        return
+    entry = ring_remember(&request.node.ring, &broker.memory, request.sequence, broker.now_ms, &evicted)
     if entry != NULL:
         entry.code = code
         entry.attempt = request.attempt

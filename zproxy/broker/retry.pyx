@@ -6,7 +6,7 @@ from zproxy.broker.dispatch cimport dispatch_again
 from zproxy.broker.ledger cimport (
     errand_drop, ledger_admit_retry, ledger_await, ledger_ration, ledger_rest, ledger_unwait
 )
-from zproxy.broker.peer cimport peers_random
+from zproxy.broker.random cimport random_next
 from zproxy.broker.service cimport service_source
 from zproxy.broker.verdict cimport PAYLOAD_NONE, REQUEST_NONE
 from zproxy.counters cimport MANAGED_RATIONED, MANAGED_REDELIVERED, MANAGED_RESEND, counter_add
@@ -35,7 +35,7 @@ cdef uint16_t retry_refusal(const Request* request, Mishap mishap) noexcept nogi
 
 cdef int64_t pause_of(Broker* broker, uint32_t times) noexcept nogil:
     cdef uint64_t pause_ms = min(<uint64_t>PAUSE_MS << min(times, <uint32_t>16), <uint64_t>PAUSE_MS_MAX)
-    return <int64_t>(pause_ms // 2 + peers_random(&broker.peers) % (pause_ms // 2))
+    return <int64_t>(pause_ms // 2 + random_next(&broker.peers.random_state) % (pause_ms // 2))
 
 
 cdef inline uint64_t budget_of(const Broker* broker) noexcept nogil:

@@ -1,18 +1,15 @@
 """Service: who offers what, and who takes the next request; see service.pxd for the contract."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from zproxy.broker.lanes cimport PRIORITIES, lanes_priority
 from zproxy.broker.peer cimport Offering
-from zproxy.broker.policy cimport Candidate, policies_next, policy_at, policy_home
+from zproxy.broker.policy cimport Candidate, Candidates, policies_next, policy_at, policy_home
+from zproxy.broker.table cimport table_reserve
 from zproxy.broker.verdict cimport REQUEST_NONE
 from zproxy.names cimport NAME_NONE, names_add, names_close, names_find, names_open, names_remove
-
-cdef enum:
-    CAPACITY_FIRST = 16
-
 
 # They stay: it is the operator who names them.
 cdef int policies_read(Services* services, const uint8_t* policies, size_t policies_bytes) noexcept nogil:
@@ -86,27 +83,13 @@ cdef Service* service_find(const Services* services, const uint8_t* name, uint8_
     return NULL if number == <uint32_t>NAME_NONE else services.table[number]
 
 
-cdef int table_reserve(Services* services) noexcept nogil:
-    cdef uint32_t capacity
-    cdef Service** grown
-    if services.used < services.capacity:
-        return 0
-    capacity = max(services.capacity * 2, <uint32_t>CAPACITY_FIRST)
-    grown = <Service**>realloc(services.table, capacity * sizeof(void*))
-    if grown == NULL:
-        return -1
-    services.table = grown
-    services.capacity = capacity
-    return 0
-
-
 # A forgotten one, its number still its own, or a new one.
 cdef Service* service_take(Services* services) noexcept nogil:
     cdef Service* service = services.free
     if service != NULL:
         services.free = service.next_free
         return service
-    if table_reserve(services) != 0:
+    if table_reserve(<void**>&services.table, &services.capacity, services.used, sizeof(void*)) != 0:
         return NULL
     service = <Service*>calloc(1, sizeof(Service))
     if service == NULL:
@@ -176,32 +159,14 @@ cdef void service_settle(Services* services, Service* service) noexcept nogil:
 # ---- offers ----
 
 
-cdef int candidates_reserve(Service* service) noexcept nogil:
-    cdef uint32_t capacity
-    cdef Candidate* grown
-    if service.candidates.count < service.candidates.capacity:
-        return 0
-    capacity = max(service.candidates.capacity * 2, <uint32_t>CAPACITY_FIRST)
-    grown = <Candidate*>realloc(service.candidates.table, capacity * sizeof(Candidate))
-    if grown == NULL:
-        return -1
-    service.candidates.table = grown
-    service.candidates.capacity = capacity
-    return 0
+cdef int candidates_reserve(Candidates* candidates) noexcept nogil:
+    return table_reserve(<void**>&candidates.table, &candidates.capacity, candidates.count, sizeof(Candidate))
 
 
 cdef int offerings_reserve(Peer* worker) noexcept nogil:
-    cdef uint32_t capacity
-    cdef Offering* grown
-    if worker.offering_count < worker.offering_capacity:
-        return 0
-    capacity = max(worker.offering_capacity * 2, <uint32_t>CAPACITY_FIRST)
-    grown = <Offering*>realloc(worker.offerings, capacity * sizeof(Offering))
-    if grown == NULL:
-        return -1
-    worker.offerings = grown
-    worker.offering_capacity = capacity
-    return 0
+    return table_reserve(
+        <void**>&worker.offerings, &worker.offering_capacity, worker.offering_count, sizeof(Offering)
+    )
 
 
 # ---- lanes of one worker ----
@@ -270,7 +235,7 @@ cdef int service_offer(
     cdef Candidate* candidate
     cdef Offering* offering
     cdef Lanes* lanes = NULL
-    if candidates_reserve(service) != 0 or offerings_reserve(worker) != 0:
+    if candidates_reserve(&service.candidates) != 0 or offerings_reserve(worker) != 0:
         return -1
     if needs_lanes(services, service):
         lanes = lanes_open(services, service, worker)

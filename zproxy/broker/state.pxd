@@ -55,10 +55,16 @@ cdef struct Broker:             # owned by the fast path; see broker_open
     PeerQueue forgetful         # recall: nodes of whose outcomes some, or all, are to be forgotten
     Memory memory               # recall: of all nodes' outcomes
     RingEntry* recalled         # recall: the newest, until the next event; NULL: forgotten at once
-    Peer* recalling             # whose it is
+    Peer* recalling             # whose it is; NULL: what is in hand is a request's
     Sentence sentence           # speech
     Passed passed
     bint is_draining
     bint workers_told           # GOODBYE, after the last request that waited
     bint is_aborting
     uint32_t abort_slot         # requests below it have ended
+
+
+# The message in hand is this request's, not an outcome that is told again.
+cdef inline void take_in_hand(Broker* broker, uint32_t slot) noexcept nogil:
+    broker.in_hand = slot
+    broker.recalling = NULL
