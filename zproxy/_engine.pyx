@@ -394,6 +394,7 @@ cdef void engine_close(Engine* engine) noexcept nogil:
         if engine.hub.table[slot] != NULL:
             connection_bury(engine, engine.hub.table[slot])
     endpoints_close(&engine.endpoints)
+    mailbox_serve_report(&engine.hub.mailbox, fastpath_report(&engine.path))
     fastpath_close(&engine.path)
     engine_measure(engine, values)
     mailbox_serve_snapshot(&engine.hub.mailbox, 0, values)

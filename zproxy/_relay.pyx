@@ -6,6 +6,7 @@ interrupted, and Python's main thread keeps every signal.
 """
 
 import os
+import threading
 from typing import NamedTuple
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -125,6 +126,8 @@ cdef class Relay:
     cdef bint is_closed
     cdef bytes welcome              # the engine borrows these two: __dealloc__ comes before they are let go
     cdef bytes accepted
+    cdef object reporting           # a lock
+    cdef tuple rows                 # of the newest report
     cdef int owner_pid              # no object: __dealloc__ needs it after the collector has cleared those
 
     def __cinit__(
@@ -136,6 +139,7 @@ cdef class Relay:
     ):
         cdef int code
         self.owner_pid = getpid()
+        self.reporting = threading.Lock()
         if mailbox_open(&self.engine.hub.mailbox, <int>COUNTER_COUNT + <int>GAUGE_COUNT) != 0:
             raise MemoryError
         self.engine.hub.settings.max_message_bytes = max_message_bytes
@@ -261,10 +265,16 @@ cdef class Relay:
     def report(self):
         """A snapshot, and of the same moment who is there: (counters, services, peers), as ServiceRow and PeerRow.
 
-        After the end, or before the start, nobody.
+        After the end the last ones, and no peers; before the start, nobody.
         """
-        counters = self._snapshot(True)
-        services, peers = report_unwrap(mailbox_take_report(&self.engine.hub.mailbox))
+        cdef void* report
+        self._check_owner()
+        with self.reporting:        # one at a time: a report is taken by whoever comes first
+            counters = self._snapshot(True)
+            report = mailbox_take_report(&self.engine.hub.mailbox)
+            if report != NULL or not self.has_ended:
+                self.rows = report_unwrap(report)
+            services, peers = self.rows
         return counters, services, peers
 
     def _snapshot(self, wants_report):

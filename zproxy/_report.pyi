@@ -8,6 +8,13 @@ class ServiceRow(NamedTuple):
     waiting_bytes: int
     oldest_ms: int | None
     balance: str
+    accepted: int
+    delivered: int
+    failed: int
+    expired: int
+    cancelled: int
+    undelivered: int
+    live: int
 
 class PeerRow(NamedTuple):
     name: str

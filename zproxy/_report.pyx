@@ -7,12 +7,13 @@ from libc.stdlib cimport free
 
 from zproxy.broker.broker cimport ROLE_WORKER, PeerRow as CPeerRow, ServiceRow as CServiceRow
 from zproxy.broker.report cimport Report
+from zproxy.broker.service cimport OUTCOME_COUNT, Account
 
 from zproxy.broker.policy import POLICIES
 
 
 class ServiceRow(NamedTuple):
-    """One service, as the broker has it; ages in milliseconds."""
+    """One service, as the broker has it; ages in milliseconds. Without a name: all those that are forgotten."""
 
     name: str
     was_offered: bool
@@ -21,6 +22,13 @@ class ServiceRow(NamedTuple):
     waiting_bytes: int
     oldest_ms: int | None           # how long the first of them has waited
     balance: str                    # the policy that picks their workers
+    accepted: int                   # requests for it, each of which is live or ended in one of the next five
+    delivered: int
+    failed: int
+    expired: int
+    cancelled: int
+    undelivered: int
+    live: int
 
 
 class PeerRow(NamedTuple):
@@ -59,6 +67,12 @@ cdef dict offers_wrap(const Report* report):
     return found
 
 
+# In the order of ServiceRow, which is that of the counters.
+cdef tuple outcomes_wrap(const Account* account):
+    cdef int outcome
+    return tuple([account.outcomes[outcome] for outcome in range(OUTCOME_COUNT)])
+
+
 cdef list services_wrap(const Report* report):
     cdef uint32_t row
     cdef const CServiceRow* entry
@@ -82,6 +96,9 @@ cdef list services_wrap(const Report* report):
             entry.waiting_bytes,
             report.now_ms - entry.oldest_ms if entry.oldest_ms else None,
             POLICIES[entry.policy],
+            entry.account.accepted,
+            *outcomes_wrap(&entry.account),
+            entry.account.live,
         ))
     return found
 

@@ -148,7 +148,10 @@ class Proxy:
         return self._relay.snapshot()
 
     def report(self) -> tuple[dict[str, int], list[ServiceRow], list[PeerRow]]:
-        """`stats`, and who is there at the same moment: services, and managed peers. Raises RelayStuck."""
+        """`stats`, and who is there at the same moment: services, and managed peers. Raises RelayStuck.
+
+        For each service, and so for all: accepted = delivered + failed + expired + cancelled + undelivered + live.
+        """
         return self._relay.report()
 
     def __enter__(self) -> Proxy:

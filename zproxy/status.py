@@ -25,7 +25,11 @@ WORKER_STATES = ("hello", "leaving", "suspect", "paused", "busy", "ready")
 
 
 class Service(msgspec.Struct, frozen=True):
-    """`was_offered`: by a worker, ever. `oldest_ms`: how long the first that waits has waited. `balance`: policy."""
+    """`was_offered`: by a worker, ever. `oldest_ms`: how long the first that waits has waited. `balance`: policy.
+
+    Of its requests, `accepted` = delivered + failed + expired + cancelled + undelivered + live. The one without a name
+    stands for all that are forgotten.
+    """
 
     name: str
     was_offered: bool
@@ -34,6 +38,13 @@ class Service(msgspec.Struct, frozen=True):
     waiting_bytes: int
     oldest_ms: int | None
     balance: str = ""
+    accepted: int = 0
+    delivered: int = 0
+    failed: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    undelivered: int = 0
+    live: int = 0
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -97,7 +108,7 @@ def status_of(proxy: Proxy, started_s: float) -> Status:
         backend=proxy.backend,
         frontend_connect=proxy.settings.frontend_connect,
         backend_connect=proxy.settings.backend_connect,
-        services=tuple(Service(**row._asdict()) for row in sorted(services, key=_name)),
+        services=tuple(Service(**row._asdict()) for row in sorted(services, key=_name_or_last)),
         workers=tuple(worker_of(row) for row in sorted(peers, key=_name) if row.is_worker),
         nodes=nodes_of([row for row in peers if not row.is_worker]),
         counters={name: stats[name] for name in COUNTER_NAMES},
@@ -105,8 +116,12 @@ def status_of(proxy: Proxy, started_s: float) -> Status:
     )
 
 
-def _name(row: ServiceRow | PeerRow) -> str:
+def _name(row: PeerRow) -> str:
     return row.name
+
+
+def _name_or_last(row: ServiceRow) -> tuple[bool, str]:
+    return not row.name, row.name
 
 
 def worker_of(row: PeerRow) -> Worker:

@@ -6,13 +6,18 @@ from collections.abc import Callable
 
 import pytest
 import zmq
+from support.managed import ManagedPeer
 from support.peers import EchoWorkers, Peers
-from support.proxies import HostedProxy, assert_books_balance
+from support.proxies import HostedProxy
 from support.zmtp_peer import ZmtpPeer
 
+from zproxy.envelope import Kind
+
 Host = Callable[..., HostedProxy]
+Managed = Callable[..., ManagedPeer]
 Connect = Callable[..., ZmtpPeer]
 
+CONTENT = b"\x92\xc0\x90"
 MIB = 1 << 20
 
 
@@ -39,12 +44,36 @@ def test_the_books_balance_in_every_snapshot_under_load(hosted: Host, peers: Pee
             for client in clients:
                 client.send(b"%d" % number)
             if number % 20 == 0:
-                assert_books_balance(proxy.stats())
+                proxy.assert_books_balance()
         for client in clients:
             for _ in range(400):
                 client.recv()
     stats = proxy.stats()
     assert stats["requests_in"] == stats["replies_out"] == 8 * 400
+
+
+def test_the_books_of_each_service_balance_under_load_and_after_the_end(hosted: Host, managed: Managed) -> None:
+    proxy = hosted()
+    worker = managed(proxy.backend, "m1")
+    worker.ready("sum", "product", credit=20)
+    node = managed(proxy.frontend, "rank0")
+    node.hello()
+    for number in range(200):
+        node.request("sum" if number % 2 else "product", CONTENT)
+        node.request("misspelt", CONTENT, remaining_ms=1)
+        if number % 20 == 19:
+            for _ in range(20):
+                worker.answer(worker.read(Kind.REQUEST)[0], CONTENT)
+            proxy.assert_books_balance()
+    node.request("sum", CONTENT)
+    worker.read(Kind.REQUEST)
+    proxy.wait_for("managed_expired", 200)
+    proxy.begin_stop(drain_seconds=0)
+    assert proxy.wait_stopped()
+    proxy.assert_books_balance()
+    columns = ("accepted", "delivered", "failed", "expired")
+    ended = {row["name"]: tuple(row[name] for name in columns) for row in proxy.services()}
+    assert ended == {"sum": (101, 100, 1, 0), "product": (100, 100, 0, 0), "": (200, 0, 0, 200)}
 
 
 def test_connections_are_counted_as_they_come_and_go(hosted: Host, peers: Peers) -> None:

@@ -9,7 +9,7 @@ import zmq
 from support.brokers import home_of
 from support.managed import ManagedPeer
 from support.peers import Peers
-from support.proxies import HostedProxy, assert_books_balance
+from support.proxies import HostedProxy
 from support.zmtp_peer import ZmtpPeer, command, greeting, ready
 
 from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, offers_pack, tlvs_pack, tlvs_parse
@@ -138,7 +138,7 @@ def test_a_dead_workers_requests_go_to_another(hosted: Host, managed: Managed) -
     other.answer(again, CONTENT)
     reply, _ = node.read(Kind.REPLY)
     assert (reply.sequence, reply.attempt, reply.name) == (sequence, 2, "m2")
-    assert_books_balance(proxy.stats())
+    proxy.assert_books_balance()
 
 
 def test_a_node_sends_again_what_the_proxy_had_no_room_to_keep(hosted: Host, managed: Managed) -> None:
@@ -156,7 +156,7 @@ def test_a_node_sends_again_what_the_proxy_had_no_room_to_keep(hosted: Host, man
     assert (again.sequence, again.attempt, frames) == (sequence, 2, [CONTENT, b"tensor"])
     other.answer(again, CONTENT)
     assert node.read(Kind.REPLY)[0].sequence == sequence
-    assert_books_balance(proxy.stats())
+    proxy.assert_books_balance()
 
 
 def test_a_worker_that_gives_no_sign_loses_the_lease_and_its_late_reply(hosted: Host, managed: Managed) -> None:
@@ -177,7 +177,7 @@ def test_a_worker_that_gives_no_sign_loses_the_lease_and_its_late_reply(hosted: 
     other.answer(again, b"\x92\x02\x90")
     assert node.read(Kind.REPLY)[1] == [b"\x92\x02\x90"]
     assert node.hears_nothing()
-    assert_books_balance(proxy.stats())
+    proxy.assert_books_balance()
 
 
 def test_what_a_worker_gives_back_goes_to_another(hosted: Host, managed: Managed) -> None:
@@ -502,7 +502,7 @@ def test_a_node_that_comes_back_has_its_outcome_without_another_run(hosted: Host
     assert worker.hears_nothing()
     stats = proxy.stats()
     assert (stats["managed_deliveries"], stats["managed_recalled"]) == (1, 2)
-    assert_books_balance(stats)
+    proxy.assert_books_balance()
 
 
 def test_what_a_node_has_open_goes_on_while_it_is_away(hosted: Host, managed: Managed) -> None:
@@ -521,7 +521,7 @@ def test_what_a_node_has_open_goes_on_while_it_is_away(hosted: Host, managed: Ma
     assert back.read(Kind.REPLY)[0].sequence == running
     worker.answer(worker.read(Kind.REQUEST)[0], CONTENT)
     assert back.read(Kind.REPLY)[0].sequence == waiting
-    assert_books_balance(proxy.stats())
+    proxy.assert_books_balance()
 def test_equal_keys_go_to_one_worker_and_wait_for_it(hosted: Host, managed: Managed) -> None:
     proxy = hosted(balance="square=hash")
     node, worker = pair(proxy, managed, credit=2)

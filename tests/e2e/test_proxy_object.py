@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -304,3 +305,15 @@ def test_an_address_is_not_resolved_again(peers: Peers, monkeypatch: pytest.Monk
     with Proxy(LOCAL, backend_connect="tcp://127.0.0.1:1") as proxy:
         wait_until(lambda: proxy.stats()["connect_failures"] >= 2, "two failures")
     assert names.asked == 0
+
+
+def test_reports_asked_for_at_once_are_whole_and_the_last_one_stays() -> None:
+    proxy = Proxy(LOCAL, LOCAL, balance="gradients=hash")
+
+    def names() -> list[str]:
+        return [row.name for row in proxy.report()[1]]
+
+    assert names() == []
+    with proxy, ThreadPoolExecutor(8) as pool:
+        assert set(map(tuple, pool.map(lambda _: names(), range(200)))) == {("gradients",)}
+    assert names() == names() == ["gradients"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import zmq
 from support.peers import EchoWorkers, Peers
-from support.proxies import HostedProxy, ProxyProcess, assert_books_balance
+from support.proxies import HostedProxy, ProxyProcess
 from support.relays import BareRelay
 from support.waiting import wait_until
 from support.zmtp_peer import ZmtpPeer, frame_header, open_socket
@@ -85,7 +85,7 @@ def test_a_drain_that_takes_too_long_ends_and_counts_the_rest(hosted: Host, peer
     assert proxy.wait_stopped(10)
     stats = proxy.stats()
     assert stats["requests_lost"] + stats["requests_undelivered"] > 0
-    assert_books_balance(stats)
+    proxy.assert_books_balance()
 
 
 def test_stopping_listens_no_more_and_reads_no_clients(hosted: Host, raw_peer: Connect) -> None:

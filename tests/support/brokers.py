@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zproxy.broker.policy import PolicyProbe
-from zproxy.broker.probe import BrokerProbe
+from zproxy.broker.probe import OUTCOMES, BrokerProbe
 from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, offers_pack, tlvs_parse
 
-OUTCOMES = ("delivered", "failed", "expired", "cancelled", "undelivered")
 Offers = Iterable[str | tuple[str, int, int]]
 
 
@@ -198,12 +197,23 @@ class Desk:
         counts = self.probe.counts()
         ended = sum(counts.get(outcome, 0) for outcome in OUTCOMES)
         assert counts.get("accepted", 0) == ended + self.probe.live, counts
+        self.assert_services_balance(counts)
         return counts
+
+    def assert_services_balance(self, counts: dict[str, int]) -> None:
+        """Each service's requests, and all of them together."""
+        services = self.probe.rows()[0]
+        for row in services:
+            assert row["accepted"] == row["live"] + sum(row[outcome] for outcome in OUTCOMES), row
+        for name in ("accepted", *OUTCOMES):
+            assert sum(row[name] for row in services) == counts.get(name, 0), (name, services, counts)
+        assert sum(row["live"] for row in services) == self.probe.live, services
 
     def assert_nothing_is_left(self, peers: int) -> None:
         """Of requests; that many peers are still there."""
         used = self.probe.used()
         used.pop("services")
+        self.counts()
         assert used.pop("peers") == peers
         assert set(used.values()) == {0}, used
         assert self.probe.payloads == {}

@@ -17,6 +17,7 @@ from typing import Any
 
 from support.processes import Servant
 from support.waiting import wait_until
+from zproxy.broker.probe import OUTCOMES
 from zproxy.loadgen.programs import ZMQ_PROXY
 from zproxy.processes import end, spawn
 from zproxy.procfs import descriptor_count
@@ -172,6 +173,14 @@ class HostedProxy:
         stats: dict[str, int] = self._servant.ask("stats")
         return stats
 
+    def books(self) -> tuple[dict[str, int], list[dict[str, Any]]]:
+        """Counters, and the rows of services, of one moment."""
+        stats, services = self._servant.ask("books")
+        return stats, services
+
+    def services(self) -> list[dict[str, Any]]:
+        return self.books()[1]
+
     def peer(self, name: str) -> dict[str, Any]:
         """The row of Proxy.report about the peer of this name."""
         rows: list[dict[str, Any]] = self._servant.ask("peers")
@@ -202,7 +211,8 @@ class HostedProxy:
 
     def assert_books_balance(self) -> None:
         """The accounting identities, which hold in every snapshot."""
-        assert_books_balance(self.stats())
+        stats, services = self.books()
+        assert_books_balance(stats, services)
 
     def assert_ends_well(self) -> None:
         """The books balance before and after its stop, which gives back all memory and every descriptor.
@@ -234,14 +244,16 @@ class MortalProxy:
         self.proxy = HostedProxy(frontend=self.frontend, backend=self.backend)
 
 
-def assert_books_balance(stats: dict[str, int]) -> None:
-    """Every request and every reply is accounted for exactly once."""
+def assert_books_balance(stats: dict[str, int], services: list[dict[str, Any]]) -> None:
+    """Every request and every reply is accounted for exactly once; managed ones for each service, too."""
     taken = stats["requests_in"] + stats["requests_rerouted"]
     given = stats["requests_out"] + stats["requests_undelivered"] + stats["waiting_requests"]
     given += stats["requests_no_memory"]
     assert taken == given, f"requests: {taken} in or rerouted, {given} out, undelivered or waiting"
-    ended = ("delivered", "failed", "expired", "cancelled", "undelivered", "live")
-    managed = sum(stats[f"managed_{name}"] for name in ended)
-    assert stats["managed_accepted"] == managed, f"managed requests do not balance: {stats}"
+    managed = {name: stats[f"managed_{name}"] for name in ("accepted", *OUTCOMES, "live")}
+    for row in (managed, *services):
+        assert row["accepted"] == row["live"] + sum(row[name] for name in OUTCOMES), f"does not balance: {row}"
+    for name, count in managed.items():
+        assert count == sum(row[name] for row in services), f"{count} {name}, but by service: {services}"
     dropped = sum(stats[name] for name in stats if name.startswith("dropped_"))
     assert stats["replies_in"] == stats["replies_out"] + dropped, f"replies do not balance: {stats}"

@@ -30,6 +30,11 @@ class Calls:
     def stats(self) -> dict[str, int]:
         return dict(self.proxy.stats())
 
+    def books(self) -> tuple[dict[str, int], list[dict[str, Any]]]:
+        """Counters and services of one moment."""
+        stats, services, _ = self.proxy.report()
+        return stats, [row._asdict() for row in services]
+
     def peers(self) -> list[dict[str, Any]]:
         return [row._asdict() for row in self.proxy.report()[2]]
 

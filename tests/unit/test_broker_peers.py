@@ -412,6 +412,13 @@ def test_rows_tell_who_is_there_and_what_waits() -> None:
         "waiting": 2,
         "waiting_bytes": 1500,
         "oldest_ms": 1_000_000,
+        "accepted": 3,
+        "delivered": 0,
+        "failed": 0,
+        "expired": 0,
+        "cancelled": 0,
+        "undelivered": 0,
+        "live": 3,
     }
     assert [row["name"] for row in peers] == ["rank0", "", "m"]
     assert (peers[0]["step"], peers[0]["progress"], peers[0]["told_ms"]) == (7, 12.5, 1_000_000)

@@ -19,6 +19,7 @@ needs this file alone.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from zproxy.broker.service cimport Account
 from zproxy.broker.state cimport Broker
 from zproxy.broker.verdict cimport (
     CONTENT_ACCEPTED, CONTENT_NONE, CONTENT_WELCOME, PAYLOAD_NONE, PEER_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_DROP,
@@ -97,7 +98,7 @@ cdef uint64_t broker_retained_bytes(const Broker* broker) noexcept nogil
 
 # ---- what it knows, for `zproxy status` ----
 
-cdef struct ServiceRow:
+cdef struct ServiceRow:         # without a name: all that are forgotten
     uint8_t[64] name
     uint8_t name_bytes
     bint was_offered            # by a worker, ever
@@ -106,6 +107,7 @@ cdef struct ServiceRow:
     uint64_t waiting
     uint64_t waiting_bytes
     int64_t oldest_ms           # when the first of them came (monotonic); 0: none waits
+    Account account             # what became of the requests for it
 
 cdef struct PeerRow:
     uint32_t peer

@@ -465,7 +465,8 @@ cdef void broker_count_rows(
     const Broker* broker, uint32_t* services, uint32_t* peers, uint32_t* offers
 ) noexcept nogil:
     cdef uint32_t index
-    services[0] = peers[0] = offers[0] = 0
+    peers[0] = offers[0] = 0
+    services[0] = broker.services.rest.accepted != 0
     for index in range(broker.services.used):
         services[0] += is_shown(broker, broker.services.table[index])
     for index in range(broker.peers.capacity):
@@ -483,6 +484,12 @@ cdef void service_fill(const Broker* broker, Service* service, ServiceRow* row) 
     row.waiting = service.waiting
     row.waiting_bytes = service.waiting_bytes
     row.oldest_ms = waiting_oldest_ms(&broker.waiting, &broker.requests, &broker.services, service)
+    row.account = service.account
+
+
+cdef void rest_fill(const Broker* broker, ServiceRow* row) noexcept nogil:
+    row.policy = policy_number(broker.services.policy)
+    row.account = broker.services.rest
 
 
 cdef void peer_fill(const Peer* peer, PeerRow* row) noexcept nogil:
@@ -523,6 +530,8 @@ cdef void broker_fill_rows(
         if is_shown(broker, broker.services.table[index]):
             service_fill(broker, broker.services.table[index], services)
             services += 1
+    if broker.services.rest.accepted:
+        rest_fill(broker, services)
     for index in range(broker.peers.capacity):
         if broker.peers.seats[index] != NULL:
             peer_fill(broker.peers.seats[index], peers)

@@ -63,6 +63,9 @@ cdef void ledger_arm(Broker* broker, uint32_t slot) noexcept nogil
 # Its outcome: `counter` says which. It is live no more, and its node may use the sequence anew.
 cdef void ledger_settle(Broker* broker, uint32_t slot, int counter) noexcept nogil
 
+# What was settled as `counter`, of the service of that number, did not reach its node.
+cdef void ledger_undeliver(Broker* broker, int counter, uint32_t service) noexcept nogil
+
 # Its node is gone: it goes on, but nobody will hear of it.
 cdef void ledger_unlist(Broker* broker, uint32_t slot) noexcept nogil
 

@@ -14,11 +14,12 @@ from zproxy.broker.request cimport (
     request_take, requests_reserve
 )
 from zproxy.broker.service cimport (
-    service_has_worker, service_is_guarded, service_lease_ms, service_settle
+    account_accept, account_settle, account_undeliver, service_account, service_has_worker, service_is_guarded,
+    service_lease_ms, service_settle
 )
 from zproxy.broker.verdict cimport PAYLOAD_NONE, REQUEST_NONE
 from zproxy.broker.waiting cimport waiting_push, waiting_remove, waiting_reserve
-from zproxy.counters cimport MANAGED_ACCEPTED, MANAGED_DELIVERIES, counter_add
+from zproxy.counters cimport MANAGED_ACCEPTED, MANAGED_DELIVERIES, MANAGED_UNDELIVERED, counter_add
 from zproxy.envelope cimport (
     NOT_IDEMPOTENT, RESENT, RETRY_ERRORS, WANTS_ACCEPTED, WANTS_PROGRESS, Head
 )
@@ -90,6 +91,7 @@ cdef uint32_t ledger_accept(
     service.references += 1
     ledger_arm(broker, slot)
     counter_add(broker.counters, MANAGED_ACCEPTED, 1)
+    account_accept(&service.account)
     broker.live += 1
     return slot
 
@@ -253,6 +255,7 @@ cdef void ledger_unlist(Broker* broker, uint32_t slot) noexcept nogil:
 
 cdef void ledger_settle(Broker* broker, uint32_t slot, int counter) noexcept nogil:
     counter_add(broker.counters, counter, 1)
+    account_settle(&request_at(broker, slot).service.account, counter)
     broker.live -= 1
     request_at(broker, slot).node.settled += 1
     if request_at(broker, slot).is_retry:
@@ -260,6 +263,12 @@ cdef void ledger_settle(Broker* broker, uint32_t slot, int counter) noexcept nog
         broker.retrying -= 1
     ledger_unlist(broker, slot)
     deadline_disarm(&broker.deadlines, slot)
+
+
+cdef void ledger_undeliver(Broker* broker, int counter, uint32_t service) noexcept nogil:
+    broker.counters.values[counter] -= 1
+    counter_add(broker.counters, MANAGED_UNDELIVERED, 1)
+    account_undeliver(service_account(&broker.services, service), counter)
 
 
 cdef void ledger_free(Broker* broker, uint32_t slot) noexcept nogil:

@@ -3,7 +3,9 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from zproxy.broker.dispatch cimport worker_freed
-from zproxy.broker.ledger cimport ledger_end, ledger_free, ledger_settle, ledger_unkeep, ledger_unlease
+from zproxy.broker.ledger cimport (
+    ledger_end, ledger_free, ledger_settle, ledger_undeliver, ledger_unkeep, ledger_unlease
+)
 from zproxy.broker.peer cimport Peer, peer_at, peer_is_there
 from zproxy.broker.recall cimport recall_outcome, recall_undo
 from zproxy.broker.request cimport REQUEST_ABANDONED, Request, lease_find
@@ -12,8 +14,7 @@ from zproxy.broker.sentence cimport sentence_begin
 from zproxy.broker.speech cimport say_error
 from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_DROP, VERDICT_KEEP, VERDICT_PASS, verdict_spend
 from zproxy.counters cimport (
-    MANAGED_DELIVERED, MANAGED_DROPPED_PROGRESS, MANAGED_FAILED, MANAGED_LATE, MANAGED_RETURNED, MANAGED_UNDELIVERED,
-    counter_add
+    MANAGED_DELIVERED, MANAGED_DROPPED_PROGRESS, MANAGED_FAILED, MANAGED_LATE, MANAGED_RETURNED, counter_add
 )
 from zproxy.envelope cimport (
     BUSY, CANCELLED, CODE_YOURS, ERROR, HANDLER_ERROR, MALFORMED, OUTCOME_UNKNOWN, POST, PROGRESS, RESEND,
@@ -73,8 +74,7 @@ cdef void post_over(Broker* broker, uint32_t slot, int counter) noexcept nogil:
 
 # Its node is not there: kept for it, or as if it had never been delivered.
 cdef void outcome_store(Broker* broker, Verdict* verdict) noexcept nogil:
-    counter_add(broker.counters, MANAGED_UNDELIVERED, 1)
-    broker.counters.values[broker.passed.counter] -= 1
+    ledger_undeliver(broker, broker.passed.counter, broker.passed.service)
     if broker.passed.is_kept:
         verdict.kind = VERDICT_KEEP
         return
@@ -96,6 +96,7 @@ cdef void request_over(
         return
     outcome_pass(request, worker, envelope, verdict)
     broker.passed.counter = MANAGED_FAILED if is_error else MANAGED_DELIVERED
+    broker.passed.service = request.service.number
     broker.passed.is_guarded = request.is_guarded
     broker.passed.is_again = False
     broker.passed.is_kept = recall_outcome(broker, request, message_bytes, verdict)
@@ -151,8 +152,7 @@ cdef void outcome_undelivered(Broker* broker, EnvelopeView* envelope, Verdict* v
         counter_add(broker.counters, MANAGED_DROPPED_PROGRESS, 1)
         return
     if not broker.passed.is_again:
-        broker.counters.values[broker.passed.counter] -= 1
-        counter_add(broker.counters, MANAGED_UNDELIVERED, 1)
+        ledger_undeliver(broker, broker.passed.counter, broker.passed.service)
     if not broker.passed.is_kept:
         recall_undo(broker)
     if may_ask_again:

@@ -24,6 +24,7 @@ from zproxy.counters import COUNTER_NAMES
 
 VERDICTS = ("DROP", "PASS", "KEEP", "SAY", "SEND")
 CONTENTS = ("NONE", "WELCOME", "ACCEPTED")
+OUTCOMES = ("delivered", "failed", "expired", "cancelled", "undelivered")
 
 
 cdef int64_t clock_ns() noexcept nogil:
@@ -369,6 +370,9 @@ cdef object service_row(const ServiceRow* row):
         "waiting": row.waiting,
         "waiting_bytes": row.waiting_bytes,
         "oldest_ms": row.oldest_ms,
+        "accepted": row.account.accepted,
+        **{outcome: row.account.outcomes[place] for place, outcome in enumerate(OUTCOMES)},
+        "live": row.account.live,
     }
 
 

@@ -12,6 +12,8 @@ Rule 2. A service that was never offered is forgotten with the last request that
         apart by it.
 Rule 3. Services are never moved: requests point to them.
 Rule 4. A service's policy is that of the name that is asked for, whoever takes it.
+Rule 5. What became of requests is booked under the name that was asked for. The account of a service that is forgotten
+        is added to `rest`: nothing of it is lost.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -19,11 +21,18 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from zproxy.broker.lanes cimport Lanes
 from zproxy.broker.peer cimport Peer
 from zproxy.broker.policy cimport Candidates, Policy, policy_pick
+from zproxy.counters cimport MANAGED_DELIVERED, MANAGED_UNDELIVERED
 from zproxy.names cimport Names
 
 cdef enum:
     SERVICE_NAME_BYTES = 64
     SERVICES_KEPT = 16384       # beyond, one that nobody offers any more is forgotten, too: names may be made for a run
+    OUTCOME_COUNT = MANAGED_UNDELIVERED - MANAGED_DELIVERED + 1
+
+cdef struct Account:            # of requests that were accepted: each is live, or ended in one outcome
+    uint64_t accepted
+    uint64_t live
+    uint64_t[OUTCOME_COUNT] outcomes    # in the order of the counters, from MANAGED_DELIVERED on
 
 cdef struct Service:
     uint32_t number             # its place in the table
@@ -34,6 +43,7 @@ cdef struct Service:
     uint32_t guarded_count      # of the candidates, those that say so
     uint32_t lease_ms           # how long a delivery may be without a sign, as its newest worker says; 0: always
     uint32_t references         # requests that know it
+    Account account
     uint32_t stamp              # of the READY that named it last
     const Policy* policy
     Candidates candidates       # owned
@@ -54,6 +64,7 @@ cdef struct Services:           # owns all services; see services_open
     Service* any                # `*`
     Service* unnamed            # ring of those for which requests wait and that nobody names: whose turn it is
     uint32_t stamp
+    Account rest                # of those that are forgotten
     const Policy* policy        # of those that are not given one
     bint have_homes             # may requests wait for one worker?
     Lanes* unsettled            # of workers that have come or gone since homes_settle
@@ -83,6 +94,9 @@ cdef int service_offer(
 
 # The worker offers nothing any more.
 cdef void services_withdraw(Services* services, Peer* worker) noexcept nogil
+
+# The account of the service of that number: its own, or the one of the rest if it is forgotten.
+cdef Account* service_account(Services* services, uint32_t number) noexcept nogil
 
 # Where a request with that key waits.
 cdef Lanes* service_lanes(Services* services, Service* service, uint64_t key_hash) noexcept nogil
@@ -133,3 +147,20 @@ cdef inline uint32_t service_lease_ms(const Services* services, const Service* s
 # May what it was asked for not run twice?
 cdef inline bint service_is_guarded(const Services* services, const Service* service) noexcept nogil:
     return service.is_guarded or service.candidates.count == 0 and services.any.is_guarded
+
+
+cdef inline void account_accept(Account* account) noexcept nogil:
+    account.accepted += 1
+    account.live += 1
+
+
+# It ended; `counter` says in which outcome.
+cdef inline void account_settle(Account* account, int counter) noexcept nogil:
+    account.live -= 1
+    account.outcomes[counter - <int>MANAGED_DELIVERED] += 1
+
+
+# What had ended in `counter` did not reach its node.
+cdef inline void account_undeliver(Account* account, int counter) noexcept nogil:
+    account.outcomes[counter - <int>MANAGED_DELIVERED] -= 1
+    account.outcomes[<int>MANAGED_UNDELIVERED - <int>MANAGED_DELIVERED] += 1

@@ -145,12 +145,25 @@ cdef Service* service_obtain(Services* services, const uint8_t* name, uint8_t na
     return service
 
 
+cdef Account* service_account(Services* services, uint32_t number) noexcept nogil:
+    cdef Service* service = services.table[number]
+    return &services.rest if service == NULL else &service.account
+
+
+cdef void account_fold(Account* rest, const Account* account) noexcept nogil:
+    cdef int outcome
+    rest.accepted += account.accepted
+    for outcome in range(OUTCOME_COUNT):
+        rest.outcomes[outcome] += account.outcomes[outcome]
+
+
 cdef void service_settle(Services* services, Service* service) noexcept nogil:
     if service.references or service.candidates.count:
         return
     if service.was_offered and services.count <= SERVICES_KEPT:
         return
     names_remove(&services.names, service.name, service.name_bytes, service.number)
+    account_fold(&services.rest, &service.account)
     services.table[service.number] = NULL
     services.count -= 1
     service_give(services, service)

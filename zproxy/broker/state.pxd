@@ -26,6 +26,7 @@ from zproxy.counters cimport Counters
 
 cdef struct Passed:             # the outcome that was passed to a node last, should it not reach its outbox (outcome)
     int counter                 # in which it was counted
+    uint32_t service            # by number; forgotten, perhaps
     bint is_guarded             # may its request not run twice?
     bint is_kept                # it can be given again
     bint is_again               # it is: an elder one

@@ -24,6 +24,7 @@ LEAST_WIDTH = 80  # a narrower terminal breaks the lines, and cuts nothing off
 PLAIN_WIDTH = 1000  # of a file or a pipe: a row is a line
 LIST_S = 2.0  # for each of several proxies to name its endpoints
 NOTHING = "–"
+FORGOTTEN = "(forgotten)"  # services that nobody offers any more, or ever did
 # Counters and gauges whose first word is not that of their group.
 GROUPS = {
     **dict.fromkeys(("frontend", "backend", "handshaking", "paused", "connect", "accept"), "connections"),
@@ -173,7 +174,7 @@ def services(rows: Iterable[Service]) -> Table:
     table = grid("name", "workers", "waiting", "bytes", "oldest", "balance", text=("name", "balance"))
     for row in rows:
         figures = (str(len(row.workers)), str(row.waiting), show_size(row.waiting_bytes), age(row.oldest_ms))
-        table.add_row(row.name, *figures, want(row) or Text(row.balance))
+        table.add_row(row.name or FORGOTTEN, *figures, want(row) or Text(row.balance))
     return table
 
 
