@@ -26,6 +26,7 @@ class PeerRow(NamedTuple):
     incarnation: int
     credit: int
     in_flight: int
+    oldest_ms: int | None
     settled: int
     services: tuple[str, ...]
     waiting_bytes: int

@@ -43,6 +43,7 @@ class PeerRow(NamedTuple):
     incarnation: int
     credit: int
     in_flight: int
+    oldest_ms: int | None           # how long a worker has had the first of them
     settled: int
     services: tuple[str, ...]
     waiting_bytes: int
@@ -120,6 +121,7 @@ cdef list peers_wrap(const Report* report):
             entry.incarnation,
             entry.credit,
             entry.in_flight,
+            report.now_ms - entry.oldest_ms if entry.oldest_ms else None,
             entry.settled,
             tuple(offers.get(entry.peer, ())),
             entry.waiting_bytes,

@@ -115,10 +115,11 @@ def running() -> list[Path]:
         folder_check(folder)
     except FileNotFoundError:
         return []
-    return sorted(path for path in folder.glob(f"*{SUFFIX}") if _has_listener(path))
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if has_listener(path))
 
 
-def _has_listener(path: Path) -> bool:
+def has_listener(path: Path) -> bool:
+    """Does a proxy listen there, whether it answers or not?"""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
         return probe.connect_ex(os.fspath(path)) in (0, errno.EAGAIN)  # EAGAIN: its backlog is full

@@ -105,3 +105,8 @@ COUNTER_NAMES = tuple(counter.name.lower() for counter in sorted(COUNTER_HELP))
 GAUGE_NAMES = tuple(gauge.name.lower() for gauge in sorted(GAUGE_HELP))
 
 assert len(COUNTER_NAMES) == COUNTER_COUNT and len(GAUGE_NAMES) == GAUGE_COUNT, "a counter has no help text"
+
+# How a managed request that was accepted ends.
+OUTCOMES = tuple(
+    name.removeprefix("managed_") for name in COUNTER_NAMES[Counter.MANAGED_DELIVERED:Counter.MANAGED_UNDELIVERED + 1]
+)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 # What a worker is in one word, by what keeps it from more work.
-WORKER_STATES = ("hello", "leaving", "suspect", "paused", "busy", "ready")
+WORKER_STATES = ("hello", "draining", "suspect", "paused", "busy", "ready")
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -48,7 +48,9 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """`state`: see `worker_state`. `unread_bytes`: sent to it, and not taken yet."""
+    """`state`: see `worker_state`. `unread_bytes`: sent to it, and not taken yet. `oldest_ms`: how long it has had the
+    first of what is in flight.
+    """
 
     name: str
     address: str
@@ -60,6 +62,7 @@ class Worker(msgspec.Struct, frozen=True):
     unread_bytes: int
     heard_ms: int
     state: str
+    oldest_ms: int | None = None
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -136,6 +139,7 @@ def worker_of(row: PeerRow) -> Worker:
         unread_bytes=row.unread_bytes,
         heard_ms=row.heard_ms,
         state=worker_state(row),
+        oldest_ms=row.oldest_ms,
     )
 
 
@@ -144,7 +148,7 @@ def worker_state(row: PeerRow) -> str:
     if not row.is_known:
         return "hello"
     if row.is_leaving:
-        return "leaving"
+        return "draining"
     if not row.is_usable:
         return "suspect"
     if row.credit == 0:

@@ -13,16 +13,23 @@ from typing import Any
 import pytest
 import zmq
 from support.commands import ZPROXY, RunningProxy, ended, refused
+from support.managed import ManagedPeer
 from support.peers import EchoWorkers, Peers
 from support.processes import halted
 from support.waiting import wait_until
 from support.zmtp_peer import ZmtpPeer
 
 from zproxy import Master, Node
+from zproxy.counters import OUTCOMES
+from zproxy.envelope import Kind
 from zproxy.processes import spawn
 
 Start = Callable[..., RunningProxy]
 Connect = Callable[..., ZmtpPeer]
+Managed = Callable[..., ManagedPeer]
+
+CONTENT = b"\x92\xc0\x90"
+BOOKED = ("accepted", *OUTCOMES, "live")
 
 
 @pytest.fixture(autouse=True)
@@ -100,9 +107,50 @@ def test_watching_says_it_again_until_it_is_ended(start: Start) -> None:
     assert watcher.stdout is not None
     uptimes = [json.loads(watcher.stdout.readline())["uptime_ms"] for _ in range(3)]
     assert uptimes == sorted(set(uptimes))
+    assert_ends_quietly(watcher)
+
+
+def test_a_watcher_without_a_time_has_one_of_its_own(start: Start) -> None:
+    start()
+    watcher = spawn([ZPROXY, "status", "--watch"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert watcher.stdout is not None
+    read_until(watcher, "zproxy ", 1)
+    assert_ends_quietly(watcher)
+
+
+def test_a_watcher_in_a_pipe_appends_and_draws_nothing(start: Start) -> None:
+    proxy = start()
+    watcher = spawn([ZPROXY, "status", "--watch", "100ms"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    said = read_until(watcher, "zproxy ", 3)
+    assert said.count(proxy.frontend) == 2
+    assert "\x1b" not in said
+    assert_ends_quietly(watcher)
+
+
+def test_a_watcher_on_a_terminal_draws_over_the_last_picture(start: Start) -> None:
+    start()
+    environment = {**os.environ, "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}
+    argv = [ZPROXY, "status", "--watch", "100ms"]
+    watcher = spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    read_until(watcher, "\x1b[2J", 3)
+    assert_ends_quietly(watcher)
+
+
+def read_until(watcher: subprocess.Popen[str], words: str, count: int) -> str:
+    """What it says until the words have come so often."""
+    assert watcher.stdout is not None
+    said = ""
+    while said.count(words) < count:
+        line = watcher.stdout.readline()
+        assert line, said
+        said += line
+    return said
+
+
+def assert_ends_quietly(watcher: subprocess.Popen[str]) -> None:
     watcher.send_signal(signal.SIGINT)
     _, errors = watcher.communicate(timeout=15)
-    assert (watcher.returncode, errors.strip()) == (130, "")
+    assert (watcher.returncode, errors.strip()) == (0, "")
 
 
 def test_a_watcher_is_told_when_its_proxy_ends(start: Start) -> None:
@@ -112,7 +160,7 @@ def test_a_watcher_is_told_when_its_proxy_ends(start: Start) -> None:
     assert proxy.stop() == 0
     _, errors = watcher.communicate(timeout=15)
     assert watcher.returncode == 2
-    assert len(errors.splitlines()) == 1 and "no proxy answers at" in errors
+    assert len(errors.splitlines()) == 1 and "has ended" in errors
 
 
 def test_it_shows_how_each_service_is_balanced(start: Start) -> None:
@@ -153,6 +201,43 @@ def test_it_shows_who_serves_who_asks_and_who_is_behind(start: Start) -> None:
     assert (services["gradeints"]["was_offered"], services["gradeints"]["waiting"]) == (False, 1)
     for words in ("never offered: is its name right?", "gradients, progress", "-4", "49.5%"):
         assert words in text
+
+
+def test_it_shows_what_each_worker_does_and_what_became_of_each_services_requests(
+    start: Start, managed: Managed
+) -> None:
+    proxy = start()
+    node = managed(proxy.frontend, "rank0")
+    node.hello()
+    busy, paused, idle = (managed(proxy.backend, name) for name in ("busy", "paused", "idle"))
+    busy.ready("sum")
+    paused.ready("product", credit=0)
+    for number in range(3):
+        node.request("sum", CONTENT)
+        delivery, _ = busy.read(Kind.REQUEST)
+        if number < 2:
+            busy.answer(delivery, CONTENT)
+    node.request("product", CONTENT)
+    idle.ready("other", credit=3)
+    said = json.loads(told("--json"))
+    workers = {each["name"]: each for each in said["workers"]}
+    assert {name: (each["state"], each["in_flight"], each["credit"]) for name, each in workers.items()} == {
+        "busy": ("busy", 1, 1),
+        "paused": ("paused", 0, 0),
+        "idle": ("ready", 0, 3),
+    }
+    assert workers["busy"]["oldest_ms"] >= 0
+    assert workers["idle"]["oldest_ms"] is workers["paused"]["oldest_ms"] is None
+    services = {each["name"]: each for each in said["services"]}
+    booked = {name: {outcome: each[outcome] for outcome in BOOKED} for name, each in services.items()}
+    nothing = dict.fromkeys(BOOKED, 0)
+    assert booked == {
+        "sum": {**nothing, "accepted": 3, "delivered": 2, "live": 1},
+        "product": {**nothing, "accepted": 1, "live": 1},
+        "other": nothing,
+    }
+    assert services["product"]["oldest_ms"] >= 0
+    assert "accepted=3 delivered=2 live=1" in told()
 
 
 def status_with(node_count: int, waiting: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zproxy.broker.policy import PolicyProbe
-from zproxy.broker.probe import OUTCOMES, BrokerProbe
+from zproxy.broker.probe import BrokerProbe
+from zproxy.counters import OUTCOMES
 from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, offers_pack, tlvs_parse
 
 Offers = Iterable[str | tuple[str, int, int]]

@@ -17,7 +17,7 @@ from typing import Any
 
 from support.processes import Servant
 from support.waiting import wait_until
-from zproxy.broker.probe import OUTCOMES
+from zproxy.counters import OUTCOMES
 from zproxy.loadgen.programs import ZMQ_PROXY
 from zproxy.processes import end, spawn
 from zproxy.procfs import descriptor_count

@@ -25,6 +25,7 @@ PEER = PeerRow(
     incarnation=1 << 63,
     credit=2,
     in_flight=1,
+    oldest_ms=321,
     settled=17,
     services=("sum", "gradients"),
     waiting_bytes=0,
@@ -37,8 +38,9 @@ PEER = PeerRow(
 SERVICES = (
     Service("gradients", True, ("m1", "m2"), 3, 5 << 20, 1234, "least_outstanding"),
     Service("gradeints", False, (), 1, 500, 63_000, "hash"),
-    Service("progress", True, (), 2, 700, 3),
+    Service("progress", True, (), 2, 700, 3, accepted=9, delivered=2, failed=1, expired=1, undelivered=3, live=2),
     Service("quiet", True, (), 0, 0, None),
+    Service("", False, (), 0, 0, None, accepted=3, cancelled=3),
 )
 
 
@@ -88,7 +90,7 @@ def test_what_is_no_per_cent_is_no_progress(told: float) -> None:
         ({"in_flight": 2}, "busy"),
         ({"credit": 0, "in_flight": 0}, "paused"),
         ({"is_usable": False}, "suspect"),
-        ({"is_usable": False, "is_leaving": True}, "leaving"),
+        ({"is_usable": False, "is_leaving": True}, "draining"),
         ({"is_known": False, "is_leaving": True}, "hello"),
     ],
 )
@@ -118,11 +120,18 @@ def test_rows_say_what_an_operator_asks() -> None:
     behind = node("rank12", 1041, in_flight=4, waiting_bytes=3 << 20)
     rows = [node("rank1", 1044, progress=50.0), behind, node("x", None)]
     text = drawn(status(services=SERVICES, workers=(worker_of(PEER),), nodes=nodes_of(rows)), 80)
+    served, booked = text.split("requests, by service")
+    assert line_of("progress", booked).split()[1:] == [
+        *("accepted=9", "delivered=2", "failed=1", "expired=1", "undelivered=3", "live=2")
+    ]
+    assert line_of("(forgotten)", booked).split()[1:] == ["accepted=3", "cancelled=3"]
+    assert "(forgotten)" not in served and "quiet" not in booked
     assert line_of("gradients", text).split() == ["gradients", "2", "3", "5MiB", "1.2s", "least_outstanding"]
     assert "never offered: is its name right?" in line_of("gradeints", text)
-    assert "no worker now" in line_of("progress", text)
+    assert "no worker now" in line_of("progress", served)
     assert line_of("quiet", text).split() == ["quiet", "0", "0", "0B", "–"]
-    assert line_of("m1", text).split() == ["m1", "127.0.0.1:41240", "gradients,", "sum", "1/2", "17", "1.2s", "ready"]
+    worker = ["m1", "127.0.0.1:41240", "gradients,", "sum", "1/2", "320ms", "17", "1.2s", "ready"]
+    assert line_of("m1", text).split() == worker
     assert line_of("rank12", text).split() == ["rank12", "127.0.0.1:41240", "4", "3MiB", "1041", "-3", "–", "1.2s"]
     assert line_of("rank1", text).split() == ["rank1", "127.0.0.1:41240", "1", "0B", "1044", "50%", "1.2s"]
     assert line_of("x", text).split() == ["x", "127.0.0.1:41240", "1", "0B", "–", "–", "1.2s"]
@@ -131,16 +140,24 @@ def test_rows_say_what_an_operator_asks() -> None:
 
 def test_counters_that_are_not_0_stand_in_groups() -> None:
     of = status()
+    counted = {"refused_limit": 3, "requests_in": 5, "requests_in_bytes": 2048, "turns": 7}
+    managed = {"managed_late": 1, "managed_refused_busy": 2, "managed_refused_draining": 4}
     text = drawn(
         msgspec.structs.replace(
             of,
-            counters={**dict.fromkeys(of.counters, 0), "refused_limit": 3, "requests_in": 5, "requests_in_bytes": 2048},
+            counters={**dict.fromkeys(of.counters, 0), **counted, **managed},
             gauges=dict.fromkeys(of.gauges, 0),
         ),
         80,
     )
     lines = text.split("counters that are not 0\n")[1].splitlines()
-    assert [line.strip() for line in lines] == ["requests_in=5 requests_in_bytes=2KiB", "refused_limit=3"]
+    assert [line.strip() for line in lines] == [
+        "requests_in=5 requests_in_bytes=2KiB",
+        "refused_limit=3",
+        "managed_late=1",
+        "managed_refused_draining=4 managed_refused_busy=2",
+        "turns=7",
+    ]
 
 
 @pytest.mark.parametrize("width", [80, 100, 1000])

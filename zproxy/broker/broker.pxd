@@ -120,6 +120,7 @@ cdef struct PeerRow:
     uint64_t incarnation
     uint32_t credit             # of a worker
     uint32_t in_flight          # requests with a worker / open requests of a node
+    int64_t oldest_ms           # of a worker: when it was given the first of them (monotonic); 0: it has none
     uint64_t settled            # requests that came to an end with it
     bint has_step
     bint has_progress

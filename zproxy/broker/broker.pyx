@@ -492,7 +492,7 @@ cdef void rest_fill(const Broker* broker, ServiceRow* row) noexcept nogil:
     row.account = broker.services.rest
 
 
-cdef void peer_fill(const Peer* peer, PeerRow* row) noexcept nogil:
+cdef void peer_fill(const Broker* broker, const Peer* peer, PeerRow* row) noexcept nogil:
     row.peer = peer.slot
     row.role = peer.role
     row.is_known = peer.is_known
@@ -503,6 +503,8 @@ cdef void peer_fill(const Peer* peer, PeerRow* row) noexcept nogil:
     row.incarnation = peer.incarnation
     row.credit = peer.credit
     row.in_flight = peer.requests.count
+    if peer.role == ROLE_WORKER and peer.requests.count:
+        row.oldest_ms = broker.requests.table[peer.requests.first].since_ms
     row.settled = peer.settled
     row.has_step = peer.has_step
     row.has_progress = peer.has_progress
@@ -534,6 +536,6 @@ cdef void broker_fill_rows(
         rest_fill(broker, services)
     for index in range(broker.peers.capacity):
         if broker.peers.seats[index] != NULL:
-            peer_fill(broker.peers.seats[index], peers)
+            peer_fill(broker, broker.peers.seats[index], peers)
             peers += 1
             offers += offers_fill(broker, broker.peers.seats[index], offers)

@@ -39,7 +39,7 @@ cdef inline int64_t alarm_ms(const Broker* broker, const Request* request) noexc
         return min(request.deadline_ms, request.lease_due_ms)
     if broker.limits.no_worker_wait_ms == 0 or service_has_worker(&broker.services, request.service):
         return request.deadline_ms
-    return min(request.deadline_ms, request.waits_from_ms + broker.limits.no_worker_wait_ms)
+    return min(request.deadline_ms, request.since_ms + broker.limits.no_worker_wait_ms)
 
 
 cdef void ledger_arm(Broker* broker, uint32_t slot) noexcept nogil:
@@ -83,7 +83,7 @@ cdef uint32_t ledger_accept(
     request.node = node
     request.service = service
     request.message_bytes = message_bytes
-    request.came_ms = request.waits_from_ms = broker.now_ms
+    request.came_ms = request.since_ms = broker.now_ms
     request.deadline_ms = broker.now_ms + head.remaining_ms
     request.is_listed = True
     queue_append(&broker.requests, &node.requests, LINK_NODE, slot)
@@ -103,7 +103,7 @@ cdef void ledger_wait(Broker* broker, uint32_t slot) noexcept nogil:
     request_enter(request, REQUEST_WAITING)
     waiting_push(&broker.waiting, &broker.requests, &broker.services, slot, was_leased)
     if was_leased:
-        request.waits_from_ms = broker.now_ms
+        request.since_ms = broker.now_ms
         ledger_arm(broker, slot)
 
 
@@ -113,7 +113,7 @@ cdef void ledger_unwait(Broker* broker, uint32_t slot) noexcept nogil:
         waiting_remove(&broker.waiting, &broker.requests, &broker.services, slot)
         return
     broker.between -= 1
-    request.waits_from_ms = broker.now_ms
+    request.since_ms = broker.now_ms
     if request.is_rationed:
         request.is_rationed = False
         queue_remove(&broker.requests, &broker.rationed, LINK_TURN, slot)
@@ -129,6 +129,7 @@ cdef void ledger_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nog
     if request.worker != NULL:
         peer_release(&broker.peers, request.worker)
     request.worker = worker
+    request.since_ms = broker.now_ms
     request.attempt += 1
     request.lease_ms = service_lease_ms(&broker.services, request.service)
     request.lease_due_ms = INT64_MAX

@@ -2,7 +2,6 @@ from typing import Any
 
 VERDICTS: tuple[str, ...]
 CONTENTS: tuple[str, ...]
-OUTCOMES: tuple[str, ...]
 
 Told = tuple[str, int | None, bytes | None, int | None, str, int | None, int | None]
 

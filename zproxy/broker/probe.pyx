@@ -20,11 +20,10 @@ from zproxy.counters cimport Counters
 from zproxy.envelope cimport ENVELOPE_BYTES_MAX, FAULT_NONE, EnvelopeView, envelope_read, envelope_write
 
 from zproxy.broker.policy import POLICIES, policies_pack
-from zproxy.counters import COUNTER_NAMES
+from zproxy.counters import COUNTER_NAMES, OUTCOMES
 
 VERDICTS = ("DROP", "PASS", "KEEP", "SAY", "SEND")
 CONTENTS = ("NONE", "WELCOME", "ACCEPTED")
-OUTCOMES = ("delivered", "failed", "expired", "cancelled", "undelivered")
 
 
 cdef int64_t clock_ns() noexcept nogil:
@@ -387,6 +386,7 @@ cdef object peer_row(const PeerRow* row):
         "incarnation": row.incarnation,
         "credit": row.credit,
         "in_flight": row.in_flight,
+        "oldest_ms": row.oldest_ms,
         "settled": row.settled,
         "step": row.step if row.has_step else None,
         "progress": row.progress if row.has_progress else None,

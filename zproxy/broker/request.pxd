@@ -43,7 +43,7 @@ cdef struct Request:            # 128 bytes, measured with BrokerProbe.exchange:
     uint64_t sequence
     int64_t deadline_ms         # monotonic
     int64_t came_ms
-    int64_t waits_from_ms       # since when nobody had it, the last time
+    int64_t since_ms            # since when nobody has it, or a worker does
     uint64_t message_bytes
     int64_t lease_due_ms        # when the lease ends without a sign of its worker; INT64_MAX: never
     Peer* node                  # seated or gone

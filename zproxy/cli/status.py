@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,10 +17,12 @@ from rich.text import Text
 
 from zproxy import control
 from zproxy.cli.options import time_between
+from zproxy.counters import OUTCOMES
 from zproxy.errors import ControlError, ControlFailed
 from zproxy.status import Node, Service, Status, Worker
 from zproxy.units import show_size, show_time
 
+WATCH = "2s"
 LEAST_WIDTH = 80  # a narrower terminal breaks the lines, and cuts nothing off
 PLAIN_WIDTH = 1000  # of a file or a pipe: a row is a line
 LIST_S = 2.0  # for each of several proxies to name its endpoints
@@ -32,15 +35,14 @@ GROUPS = {
     **dict.fromkeys(("pongs",), "pings"),
     **dict.fromkeys(("wakeups", "spins"), "turns"),
 }
-
-Cell = str | Text
+REASONED = ("refused", "dropped", "expired")  # of managed requests: how much of it, and why
 
 EPILOG = """\b
 Examples: the only proxy of this host and user; one of several; for a script; every two seconds
   zproxy status
   zproxy status --control /run/user/1000/zproxy/4711.sock
   zproxy status --json | jq '.nodes[] | select(.behind > 0)'
-  zproxy status --watch 2s
+  zproxy status --watch
 """
 
 
@@ -53,23 +55,48 @@ Examples: the only proxy of this host and user; one of several; for a script; ev
     help="The proxy's control socket.  [default: that of the only proxy of this user]",
 )
 @click.option("--json", "as_json", is_flag=True, help="All of it, every counter too, as one line of JSON.")
-@click.option("--watch", type=time_between(0.1, 86400), metavar="TIME", help="Again and again, this far apart.")
+@click.option(
+    "--watch",
+    type=time_between(0.1, 86400),
+    is_flag=False,
+    flag_value=WATCH,
+    metavar="[TIME]",
+    help=f"Again and again, this far apart, until Ctrl-C.  [without TIME: {WATCH}]",
+)
 def status(path: Path | None, as_json: bool, watch: float | None) -> None:
     """Show what a proxy that runs on this host knows: its services, workers, nodes and counters.
 
     Nodes are sorted by their step, whoever is furthest behind first.
     """
     chosen = only_one() if path is None else path
-    screen = console()
-    for is_again in itertools.chain([False], itertools.repeat(True)):
-        answer = control.ask(chosen, "status")
-        if as_json:
-            click.echo(answer)
-        else:
-            show(parsed(answer, chosen), screen, is_watching=watch is not None, is_again=is_again)
-        if watch is None:
-            return
-        time.sleep(watch)
+    look = partial(look_once, chosen, console(), as_json=as_json)
+    if watch is None:
+        look(is_watching=False, is_again=False)
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        look(is_watching=True, is_again=False)
+        while True:
+            time.sleep(watch)
+            look_again(chosen, look)
+
+
+def look_once(path: Path, screen: Console, *, as_json: bool, is_watching: bool, is_again: bool) -> None:
+    """Asks the proxy, and shows what it says."""
+    answer = control.ask(path, "status")
+    if as_json:
+        click.echo(answer)
+    else:
+        show(parsed(answer, path), screen, is_watching=is_watching, is_again=is_again)
+
+
+def look_again(path: Path, look: Callable[..., None]) -> None:
+    """The same of a proxy that was there before. Raises ControlError when it has ended."""
+    try:
+        look(is_watching=True, is_again=True)
+    except ControlError as error:
+        if control.has_listener(path):
+            raise
+        raise ControlError(f"the proxy at {path} has ended") from error
 
 
 def only_one() -> Path:
@@ -134,6 +161,7 @@ def picture(of: Status) -> RenderableType:
     return Group(
         head(of),
         *section("services", services(of.services), "none"),
+        *section("requests, by service", requests(of.services), "none"),
         *section("workers", workers(of.workers), "none that speaks the managed protocol"),
         *section("nodes", nodes(of.nodes), "none that speaks the managed protocol"),
         *section("counters that are not 0", counters({**of.gauges, **of.counters}), "none"),
@@ -172,9 +200,24 @@ def grid(*headings: str, text: Iterable[str] = ()) -> Table:
 
 def services(rows: Iterable[Service]) -> Table:
     table = grid("name", "workers", "waiting", "bytes", "oldest", "balance", text=("name", "balance"))
-    for row in rows:
+    for row in filter(has_name, rows):
         figures = (str(len(row.workers)), str(row.waiting), show_size(row.waiting_bytes), age(row.oldest_ms))
-        table.add_row(row.name or FORGOTTEN, *figures, want(row) or Text(row.balance))
+        table.add_row(row.name, *figures, want(row) or Text(row.balance))
+    return table
+
+
+def has_name(row: Service) -> bool:
+    return bool(row.name)
+
+
+def requests(rows: Iterable[Service]) -> Table:
+    """What became of those that were accepted; what is 0 is left out."""
+    table = grid("name", "", text=("name", ""))
+    for row in rows:
+        counts = {name: getattr(row, name) for name in ("accepted", *OUTCOMES, "live")}
+        words = [f"{name}={count}" for name, count in counts.items() if count]
+        if words:
+            table.add_row(row.name or FORGOTTEN, Text(" ".join(words)))
     return table
 
 
@@ -187,11 +230,11 @@ def want(row: Service) -> Text:
 
 def workers(rows: Iterable[Worker]) -> Table:
     table = grid(
-        *("name", "address", "services", "in flight", "settled", "seen", "state"),
+        *("name", "address", "services", "in flight", "oldest", "settled", "seen", "state"),
         text=("name", "address", "services", "state"),
     )
     for row in rows:
-        figures = (f"{row.in_flight}/{row.credit}", str(row.settled), age(row.heard_ms))
+        figures = (f"{row.in_flight}/{row.credit}", age(row.oldest_ms), str(row.settled), age(row.heard_ms))
         state = Text(row.state, "" if row.state in ("ready", "busy") else "yellow")
         table.add_row(row.name or NOTHING, Text(row.address), ", ".join(row.services), *figures, state)
     return table
@@ -217,14 +260,20 @@ def age(milliseconds: int | None) -> str:
 
 
 def counters(values: dict[str, int]) -> Table:
-    """A line for each group: counters whose names begin alike."""
+    """A line for each group: counters whose names begin alike; of refusals and the like, its reasons."""
     table = Table.grid()
     groups: dict[str, list[str]] = {}
     for counter, value in values.items():
         if value:
-            first = counter.partition("_")[0]
             shown = show_size(value) if counter.endswith("_bytes") else str(value)
-            groups.setdefault(GROUPS.get(first, first), []).append(f"{counter}={shown}")
+            groups.setdefault(group_of(counter), []).append(f"{counter}={shown}")
     for entries in groups.values():
         table.add_row(" ".join(entries))
     return table
+
+
+def group_of(counter: str) -> str:
+    words = counter.split("_")
+    if words[0] == "managed" and words[1] in REASONED:
+        return "_".join(words[:2])
+    return GROUPS.get(words[0], words[0])
