@@ -21,6 +21,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from support.fake_backend import FakeBackend  # noqa: E402  (the path comes first)
+from support.fault_report import FaultReport  # noqa: E402
+from support.load import Load  # noqa: E402
 from support.managed import ManagedPeer, managed_peers  # noqa: E402
 from support.master_process import MasterProcess  # noqa: E402
 from support.masters import Hosted  # noqa: E402
@@ -39,11 +41,19 @@ settings.register_profile("fuzz", deadline=None, max_examples=10_000)
 settings.load_profile("suite")
 
 
+FAULT_REPORT = pytest.StashKey[FaultReport]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-report", metavar="PATH", help="write the fault tests' table here, as Markdown")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what it puts into the background with SIGINT ignored, nohup ignores SIGHUP; children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "soak: full-size or long; run them with -m soak")
+    config.stash[FAULT_REPORT] = FaultReport()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -58,6 +68,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if soak:
         config.hook.pytest_deselected(items=soak)
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    report, path = config.stash[FAULT_REPORT], config.option.fault_report
+    if path and report:
+        Path(path).write_text(report.table() + "\n")
+        terminalreporter.write_line(f"the faults' table is in {path}")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -185,6 +202,21 @@ def master_process() -> Iterator[Callable[..., MasterProcess]]:
     yield start
     for master in started:
         master.kill()
+
+
+@pytest.fixture
+def load(request: pytest.FixtureRequest) -> Iterator[Load]:
+    """Nodes and masters that note what they do, killed after the test."""
+    patience_seconds = SOAK_SECONDS if request.node.get_closest_marker("soak") else TEST_SECONDS
+    opened = Load(patience_seconds)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def fault_report(pytestconfig: pytest.Config) -> FaultReport:
+    """Where a row of the fault matrix puts its figures."""
+    return pytestconfig.stash[FAULT_REPORT]
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Oracle of the fault tests: from what nodes and workers noted, what became of every request. Pure.
 
-As Jepsen's checker of queues does it, it believes neither the proxy nor the SDK, but only the two ends (support/ledger).
+As Jepsen's checker of queues does, it believes neither the proxy nor the SDK, but only the two ends (support/ledger).
 
     accepted          a node's SDK took it, and the node lived to hear the outcome
     lost              accepted, and without any outcome

@@ -1,0 +1,180 @@
+"""Load: nodes and masters in processes of their own that note what they do, and the oracle over all of it.
+
+    LoadNode ──► proxy of the test ──► LoadMaster
+        └── ledgers in one folder ──────┘ ──► Load.judge
+
+Tests do harm to whoever they like meanwhile; `Load.fault` remembers when.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Collection
+from typing import Any
+
+from support.fault_oracle import Judgement, judge, recovery_seconds
+from support.ledger import Records, read_ledgers
+from support.processes import Servant
+from support.waiting import wait_until
+
+
+class LoadNode:
+    """One node; it asks from the beginning on. `work`: fields of Work; `options`: of the SDK's `submit`."""
+
+    def __init__(
+        self, name: str, endpoints: list[str], folder: str, requests: int, patience_seconds: float, **options: Any
+    ) -> None:
+        self.name = name
+        self.requests = requests
+        self._patience_seconds = patience_seconds
+        spec = {"name": name, "endpoints": endpoints, "folder": folder, "requests": requests, **options}
+        self._servant = Servant("load_node.py", json.dumps(spec))
+
+    @property
+    def pid(self) -> int:
+        return self._servant.pid
+
+    def answered(self) -> int:
+        """Requests that have an outcome."""
+        count: int = self._servant.ask("answered")
+        return count
+
+    def wait_answered(self, count: int) -> None:
+        wait_until(lambda: self.answered() >= count, f"{self.name} has {count} outcomes", self._patience_seconds)
+
+    def wait_done(self) -> None:
+        """Everything it asked has its outcome."""
+        wait_until(lambda: self._servant.ask("is_done"), f"{self.name} has all outcomes", self._patience_seconds)
+
+    def finish(self) -> None:
+        """It asks nothing more."""
+        self._servant.ask("finish")
+
+    def stats(self) -> dict[str, int]:
+        stats: dict[str, int] = self._servant.ask("stats")
+        return stats
+
+    def assert_hears_nothing_twice(self) -> None:
+        """An answer to what is not open is one to what it had given up itself: a second one would be counted there."""
+        counts = self.stats()
+        assert counts["late"] <= counts["timeouts"] + counts["cancelled"], f"{self.name}: {counts}"
+
+    def wall_clock(self) -> float:
+        """time.time() there."""
+        now: float = self._servant.ask("wall_clock")
+        return now
+
+    def kill(self) -> None:
+        self._servant.kill()
+
+
+class LoadMaster:
+    """One master, which may be killed and comes back under its name."""
+
+    def __init__(self, name: str, endpoints: list[str], folder: str, **options: Any) -> None:
+        self.name = name
+        self._spec = json.dumps({"name": name, "endpoints": endpoints, "folder": folder, **options})
+        self._servant = Servant("load_master.py", self._spec)
+
+    @property
+    def pid(self) -> int:
+        return self._servant.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._servant.process.poll() is None
+
+    def stats(self) -> dict[str, int]:
+        stats: dict[str, int] = self._servant.ask("stats")
+        return stats
+
+    def wait_serving(self) -> None:
+        """A proxy has welcomed it."""
+        wait_until(lambda: self.stats()["welcomes"], f"{self.name} is welcomed")
+
+    def wall_clock(self) -> float:
+        """time.time() there."""
+        now: float = self._servant.ask("wall_clock")
+        return now
+
+    def stop(self) -> None:
+        """As an operator would."""
+        self._servant.ask("stop")
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._servant.kill()
+
+    def come_back(self) -> None:
+        """As another process."""
+        self._servant.kill()
+        self._servant = Servant("load_master.py", self._spec)
+
+
+class Load:
+    """The nodes and masters of one test, whose conditions may take so long."""
+
+    def __init__(self, patience_seconds: float) -> None:
+        self._patience_seconds = patience_seconds
+        self._folder = tempfile.mkdtemp(prefix="zproxy-load-")
+        self._started = time.monotonic()
+        self._faults: list[float] = []
+        self.nodes: list[LoadNode] = []
+        self.masters: list[LoadMaster] = []
+
+    def node(self, endpoint: str | list[str], requests: int, name: str = "", **options: Any) -> LoadNode:
+        name = name or f"node{len(self.nodes) + 1}"
+        made = LoadNode(name, _listed(endpoint), self._folder, requests, self._patience_seconds, **options)
+        self.nodes.append(made)
+        return made
+
+    def master(self, endpoint: str | list[str], name: str = "", **options: Any) -> LoadMaster:
+        name = name or f"m{len(self.masters) + 1}"
+        self.masters.append(LoadMaster(name, _listed(endpoint), self._folder, **options))
+        return self.masters[-1]
+
+    def fault(self) -> None:
+        """A fault begins now."""
+        self._faults.append(time.monotonic())
+
+    @property
+    def faults(self) -> int:
+        return len(self._faults)
+
+    @property
+    def seconds(self) -> float:
+        """Since the load was made."""
+        return time.monotonic() - self._started
+
+    def records(self) -> Records:
+        return read_ledgers(self._folder)
+
+    def recovery_seconds(self) -> float:
+        """The longest until all that was open at a fault had its outcome."""
+        records = self.records()
+        return max((recovery_seconds(records, at) for at in self._faults), default=0.0)
+
+    def wait_done(self) -> None:
+        for node in self.nodes:
+            node.wait_done()
+
+    def judge(self, killed: Collection[str] = ()) -> Judgement:
+        """What became of everything; the promises that every fault has to leave intact are kept."""
+        found = judge(self.records(), killed)
+        found.assert_promises_kept()
+        for node in self.nodes:
+            if node.name not in killed:
+                node.assert_hears_nothing_twice()
+        return found
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.kill()
+        for master in self.masters:
+            master.kill()
+
+
+def _listed(endpoint: str | list[str]) -> list[str]:
+    return [endpoint] if isinstance(endpoint, str) else endpoint
