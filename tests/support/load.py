@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from support.fault_oracle import Judgement, judge, recovery_seconds
@@ -44,9 +44,13 @@ class LoadNode:
     def wait_answered(self, count: int) -> None:
         wait_until(lambda: self.answered() >= count, f"{self.name} has {count} outcomes", self._patience_seconds)
 
+    def is_done(self) -> bool:
+        """Has everything it asked its outcome?"""
+        is_done: bool = self._servant.ask("is_done")
+        return is_done
+
     def wait_done(self) -> None:
-        """Everything it asked has its outcome."""
-        wait_until(lambda: self._servant.ask("is_done"), f"{self.name} has all outcomes", self._patience_seconds)
+        wait_until(self.is_done, f"{self.name} has all outcomes", self._patience_seconds)
 
     def finish(self) -> None:
         """It asks nothing more."""
@@ -117,7 +121,7 @@ class Load:
     """The nodes and masters of one test, whose conditions may take so long."""
 
     def __init__(self, patience_seconds: float) -> None:
-        self._patience_seconds = patience_seconds
+        self.patience_seconds = patience_seconds
         self._folder = tempfile.mkdtemp(prefix="zproxy-load-")
         self._started = time.monotonic()
         self._faults: list[float] = []
@@ -126,7 +130,7 @@ class Load:
 
     def node(self, endpoint: str | list[str], requests: int, name: str = "", **options: Any) -> LoadNode:
         name = name or f"node{len(self.nodes) + 1}"
-        made = LoadNode(name, _listed(endpoint), self._folder, requests, self._patience_seconds, **options)
+        made = LoadNode(name, _listed(endpoint), self._folder, requests, self.patience_seconds, **options)
         self.nodes.append(made)
         return made
 
@@ -159,6 +163,19 @@ class Load:
     def wait_done(self) -> None:
         for node in self.nodes:
             node.wait_done()
+
+    def harm_until_done(self, harm: Callable[[], object], every_seconds: float = 0.0) -> None:
+        """Calls `harm` again and again, until all nodes have their outcomes."""
+        due = time.monotonic()
+
+        def is_done() -> bool:
+            nonlocal due
+            if time.monotonic() >= due:
+                harm()
+                due = time.monotonic() + every_seconds
+            return all(node.is_done() for node in self.nodes)
+
+        wait_until(is_done, "all have outcomes", self.patience_seconds)
 
     def judge(self, killed: Collection[str] = ()) -> Judgement:
         """What became of everything; the promises that every fault has to leave intact are kept."""

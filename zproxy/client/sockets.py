@@ -33,6 +33,7 @@ RECEIVE_LIMIT = 1000  # messages; above it TCP's window holds the proxy back, an
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 1000  # a proxy that comes back is found within a second, by a thousand nodes too
 CONNECT_MS = 5000
+HANDSHAKE_MS = 5000  # a network may swallow it; libzmq's own 30 s are longer than many a request has
 BEAT_MS = 2000
 SILENT_MS = 6000  # three beats
 GIVEN_UP_S = 1.0  # libzmq says at once that it will try again; when it says nothing for so long, it will not
@@ -88,6 +89,7 @@ class ManagedSocket:
         socket.reconnect_ivl = RECONNECT_MS
         socket.reconnect_ivl_max = RECONNECT_MAX_MS
         socket.connect_timeout = CONNECT_MS
+        socket.handshake_ivl = HANDSHAKE_MS
         socket.heartbeat_ivl = BEAT_MS
         socket.heartbeat_timeout = SILENT_MS
         socket.ipv6 = "[" in self.endpoint

@@ -10,7 +10,7 @@ import pytest
 from support.commands import RunningProxy
 from support.fault_report import FaultReport, sizes
 from support.load import Load
-from support.proxies import MortalProxy, assert_books_balance
+from support.proxies import MortalProxy, assert_counters_balance
 
 
 @sizes(600)
@@ -74,5 +74,5 @@ def _assert_all_answered(proxy: RunningProxy) -> None:
     """By its totals, which name what is not 0."""
     totals = proxy.log("totals")[-1]
     counters: defaultdict[str, int] = defaultdict(int, {name: n for name, n in totals.items() if isinstance(n, int)})
-    assert_books_balance(counters)
+    assert_counters_balance(counters)
     assert counters["managed_live"] == 0

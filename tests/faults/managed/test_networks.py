@@ -1,0 +1,159 @@
+"""Rows 7 to 10 under managed load: networks that part, swallow, are slow and thin, cut to pieces, stall and reset."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from support.fault_report import FaultReport, sizes
+from support.load import Load
+from support.proxies import HostedProxy
+from support.tcp_fault import TO_CLIENT, TO_TARGET, FaultProxy
+from support.waiting import wait_until
+
+Host = Callable[..., HostedProxy]
+Fault = Callable[[str], FaultProxy]
+
+MIB = 1 << 20
+IS_SOAK = 10_000  # requests, from which on a row takes its time
+
+
+@sizes(400)
+def test_a_network_that_parts_and_comes_back_loses_nothing(
+    hosted: Host, faulty: Fault, load: Load, fault_report: FaultReport, requests: int
+) -> None:
+    proxy = hosted()
+    links = [faulty(proxy.frontend), faulty(proxy.backend)]
+    load.master(links[1].endpoint, concurrency=4)
+    load.master(proxy.backend, concurrency=4)
+    parted = load.node(links[0].endpoint, requests // 2, work_ms=2)
+    load.node(proxy.frontend, requests // 2, work_ms=2)
+    lengths = [1.0, 10.0, 60.0] if requests > IS_SOAK else [1.0, 9.0]
+    for number, seconds in enumerate(lengths):
+        parted.wait_answered((number + 1) * parted.requests // (len(lengths) + 1))
+        for link in links:
+            link.hold()
+        threading.Event().wait(seconds)
+        load.fault()
+        for link in links:
+            link.release()
+    load.wait_done()
+    found = load.judge()
+    conversations = parted.stats()["conversations"]
+    assert not found.errors
+    assert conversations > 1, "it said HELLO again"
+    parts = " and ".join(f"{seconds:g} s" for seconds in lengths)
+    fault_report.add(7, f"partition of {parts}", load, found, f"{conversations} conversations; times from its end")
+
+
+@sizes(400)
+def test_a_network_that_swallows_one_way_is_found_by_heartbeats(
+    hosted: Host, faulty: Fault, load: Load, fault_report: FaultReport, requests: int
+) -> None:
+    proxy = hosted()
+    ways = (TO_TARGET, TO_CLIENT)
+    to_frontend, to_backend = [faulty(proxy.frontend) for _ in ways], [faulty(proxy.backend) for _ in ways]
+    for endpoint in (*(link.endpoint for link in to_backend), proxy.backend):
+        load.master(endpoint, concurrency=4)
+    nodes = [load.node(link.endpoint, requests // 2, work_ms=2) for link in to_frontend]
+    holes = max(1, requests // 10_000)
+    for number in range(holes):
+        for node in nodes:
+            node.wait_answered((number + 1) * node.requests // (holes + 1))
+        before = proxy.stats()
+        load.fault()
+        for links in (to_frontend, to_backend):
+            for link, way in zip(links, ways, strict=True):
+                link.swallow(way)
+        closed = before["connections_closed"] + len(to_frontend) + len(to_backend)
+        proxy.wait_for("connections_closed", closed, deadline_seconds=20.0)
+        for link in (*to_frontend, *to_backend):
+            link.restore()
+    load.wait_done()
+    found = load.judge()
+    wait_until(lambda: proxy.stats()["backend_connections"] == 3, "masters are back, and none is half there")
+    wait_until(lambda: proxy.stats()["frontend_connections"] == 0, "no node is half there")
+    by_heartbeat = proxy.stats()["closed_heartbeat"]
+    assert not found.errors
+    assert by_heartbeat >= 2 * holes
+    fault_report.add(8, "one-way black holes", load, found, f"{by_heartbeat} closed by heartbeat, half-open 0")
+
+
+def test_a_handshake_that_is_swallowed_is_given_up_and_begun_anew(hosted: Host, faulty: Fault, load: Load) -> None:
+    proxy = hosted()
+    link = faulty(proxy.frontend)
+    load.master(proxy.backend)
+    link.swallow(TO_CLIENT)
+    load.node(link.endpoint, 1, options={"timeout": 20.0})
+    proxy.wait_for("handshaking")
+    link.restore()
+    load.wait_done()
+    assert not load.judge().errors
+
+
+@sizes(200)
+def test_latency_and_a_thin_pipe_kill_nobody(
+    hosted: Host, faulty: Fault, load: Load, fault_report: FaultReport, requests: int
+) -> None:
+    """The pipe takes longer for one tensor than three heartbeats."""
+    proxy = hosted()
+    is_soak = requests > IS_SOAK
+    slow = [faulty(proxy.frontend), faulty(proxy.backend)]
+    thin = [faulty(proxy.frontend), faulty(proxy.backend)]
+    for link in slow:
+        link.delay(0.2 if is_soak else 0.05, 0.1 if is_soak else 0.02)
+    for link in thin:
+        link.thin(8 * MIB if is_soak else 3 * MIB)
+    load.master(slow[1].endpoint, concurrency=64)
+    load.master(thin[1].endpoint, concurrency=1, prefetch=0)
+    load.node(slow[0].endpoint, requests, window=256, options={"timeout": 300.0})
+    size_bytes = 64 * MIB if is_soak else 24 * MIB
+    load.node(thin[0].endpoint, 4 if is_soak else 1, "wide", window=1, size_bytes=size_bytes, is_echoed=False,
+              options={"timeout": 300.0})  # fmt: skip
+    load.wait_done()
+    found = load.judge()
+    stats = proxy.stats()
+    false_deaths = stats["closed_heartbeat"] + stats["managed_worker_lost"] + stats["managed_redelivered"]
+    assert (found.errors, false_deaths) == ({}, 0)
+    assert [node.stats()["conversations"] for node in load.nodes] == [1, 1]
+    fault_report.add(9, "latency 200 ± 100 ms, thin pipe, 64 MiB tensors", load, found, "false deaths 0")
+
+
+@sizes(400)
+def test_a_stream_in_small_pieces_that_stalls_is_put_together(
+    hosted: Host, faulty: Fault, load: Load, fault_report: FaultReport, requests: int
+) -> None:
+    proxy = hosted()
+    links = [faulty(proxy.frontend), faulty(proxy.backend)]
+    for link in links:
+        link.slice(100)
+        link.stall_every(0.3, 0.1)
+    load.master(links[1].endpoint, concurrency=4)
+    load.node(links[0].endpoint, requests, size_bytes=1000)
+    load.wait_done()
+    found = load.judge()
+    assert (found.errors, found.duplicates) == ({}, 0)
+    fault_report.add(9, "pieces of 100 B, stalls of 0.1 s", load, found)
+
+
+@sizes(400)
+def test_a_storm_of_resets_loses_nothing(
+    hosted: Host, faulty: Fault, load: Load, fault_report: FaultReport, requests: int
+) -> None:
+    proxy = hosted()
+    links = [faulty(proxy.frontend), faulty(proxy.backend)]
+    load.master(links[1].endpoint, concurrency=4)
+    load.master(proxy.backend, concurrency=4)
+    shaken = load.node(links[0].endpoint, requests, work_ms=2)
+    shaken.wait_answered(requests // 10)
+
+    def reset() -> None:
+        load.fault()
+        for link in links:
+            link.reset()
+
+    load.harm_until_done(reset, 2.0 if requests > IS_SOAK else 0.2)
+    found = load.judge()
+    assert found.errors.keys() <= {"PoisonRequest"}, "a worker's connection that is reset counts as its death"
+    assert shaken.stats()["conversations"] > 1
+    fault_report.add(10, "storm of resets on both sides", load, found)
