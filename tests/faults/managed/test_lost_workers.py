@@ -123,7 +123,8 @@ def test_with_all_workers_gone_requests_wait_or_end_and_cost_nothing(
         master.come_back()
     load.wait_done()
     found = load.judge()
-    assert set(found.errors) == {"NoWorker"}
+    assert found.errors["NoWorker"] > 0
+    assert found.errors.keys() <= {"NoWorker", "RequestTimeout"}, "the workers may come back right before a deadline"
     fault_report.add(5, "all workers gone for a while", load, found, f"{share:.1%} of a core meanwhile")
 
 
