@@ -6,8 +6,8 @@ from libc.string cimport memcpy
 
 from zproxy._fastpath cimport (
     backlog_dispatch, broker_steps, client_forfeit, fastpath_close, fastpath_open, fastpath_report, managed_abort,
-    managed_drain, managed_due_ms, managed_live, managed_waiting, managed_waiting_bytes, peer_join, worker_freed,
-    worker_recover, worker_suspected
+    managed_drain, managed_due_ms, managed_live, managed_waiting, managed_waiting_bytes, peer_join, worker_dismiss,
+    worker_freed, worker_recover, worker_suspected
 )
 from zproxy._reading cimport read_all
 from zproxy.counters cimport (
@@ -35,8 +35,8 @@ from zproxy.relay.hub cimport (
 from zproxy.relay.inbox cimport inbox_pending
 from zproxy.relay.intake cimport intake_assembled, intake_stalled, intake_watch
 from zproxy.relay.mailbox cimport (
-    COMMAND_STOP, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED, Command, mailbox_end, mailbox_serve_snapshot,
-    mailbox_serve_report, mailbox_take, mailbox_wants_report, mailbox_wants_snapshot
+    COMMAND_DISMISS, COMMAND_STOP, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED, Command, mailbox_end,
+    mailbox_serve_report, mailbox_serve_snapshot, mailbox_take, mailbox_wants_report, mailbox_wants_snapshot
 )
 from zproxy.relay.peering cimport (
     BEAT_MS, CHALLENGE_MS, PEER_IS_SUSPECT, REFUSED_STEP_MS, peering_acknowledge, peering_challenge_over,
@@ -179,23 +179,31 @@ cdef void stop_begin(Engine* engine, int64_t drain_ms) noexcept nogil:
 
 cdef void commands_take(Engine* engine) noexcept nogil:
     cdef Command command
-    poller_wake_clear(&engine.hub.poller)
     while mailbox_take(&engine.hub.mailbox, &command):
         if command.kind == COMMAND_STOP:
             stop_begin(engine, command.argument)
+        elif command.kind == COMMAND_DISMISS:
+            worker_dismiss(&engine.path, command.name, command.name_bytes)
         else:
             endpoints_readdress(&engine.endpoints, command.endpoint, &command.address)
 
 
-cdef void snapshot_serve(Engine* engine) noexcept nogil:
+cdef void snapshot_serve(Engine* engine, uint64_t number) noexcept nogil:
     cdef uint64_t[<int>COUNTER_COUNT + <int>GAUGE_COUNT] values
-    cdef uint64_t number = mailbox_wants_snapshot(&engine.hub.mailbox)
-    if number == 0:
-        return
     engine_measure(engine, values)
     if mailbox_wants_report(&engine.hub.mailbox):
         mailbox_serve_report(&engine.hub.mailbox, fastpath_report(&engine.path))
     mailbox_serve_snapshot(&engine.hub.mailbox, number, values)
+
+
+# In this order: a snapshot shows all that was commanded before it was asked for.
+cdef void mailbox_serve(Engine* engine) noexcept nogil:
+    cdef uint64_t number
+    poller_wake_clear(&engine.hub.poller)
+    number = mailbox_wants_snapshot(&engine.hub.mailbox)
+    commands_take(engine)
+    if number:
+        snapshot_serve(engine, number)
 
 
 # Spreads the poller's events; True when the eventfd was among them.
@@ -353,8 +361,7 @@ cdef void turn(Engine* engine) noexcept nogil:
     tick(engine)
     intake_watch(&engine.hub)
     if is_woken:
-        commands_take(engine)
-        snapshot_serve(engine)
+        mailbox_serve(engine)
     if engine.phase != PHASE_RUNNING:
         phase_advance(engine)
     if engine.spin.limit_ns:

@@ -75,6 +75,9 @@ cdef void worker_freed(Fastpath* path, Connection* worker) noexcept nogil
 # A managed worker is silent: it gets nothing new until it is heard.
 cdef void worker_suspected(Fastpath* path, Connection* worker) noexcept nogil
 
+# The managed worker of that name, if there is one, is given nothing more, and told so at the next broker_steps.
+cdef void worker_dismiss(Fastpath* path, const uint8_t* name, uint8_t name_bytes) noexcept nogil
+
 # It takes no more: what was not written goes to the front of the backlog; a managed one's is the broker's to answer
 # for. Returns the requests lost half-written.
 cdef uint64_t worker_recover(Fastpath* path, Connection* worker) noexcept nogil

@@ -9,8 +9,8 @@ from zproxy.broker.balance cimport (
 )
 from zproxy.broker.broker cimport (
     CONTENT_ACCEPTED, CONTENT_WELCOME, PAYLOAD_NONE, PEER_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_KEEP, VERDICT_PASS,
-    VERDICT_SAY, VERDICT_SEND, Content, Verdict, broker_abort, broker_address, broker_close, broker_drain,
-    broker_due_ms, broker_join, broker_leave, broker_live, broker_malformed, broker_message, broker_open,
+    VERDICT_SAY, VERDICT_SEND, Content, Verdict, broker_abort, broker_address, broker_close, broker_dismiss,
+    broker_drain, broker_due_ms, broker_join, broker_leave, broker_live, broker_malformed, broker_message, broker_open,
     broker_set_usable, broker_step, broker_undelivered, broker_unkept, broker_unretained, broker_unsent,
     broker_waiting, broker_waiting_bytes
 )
@@ -692,6 +692,10 @@ cdef void worker_freed(Fastpath* path, Connection* worker) noexcept nogil:
 cdef void worker_suspected(Fastpath* path, Connection* worker) noexcept nogil:
     if worker.has_joined and worker.side == SIDE_BACKEND:
         worker_set_usable(path, worker, False)
+
+
+cdef void worker_dismiss(Fastpath* path, const uint8_t* name, uint8_t name_bytes) noexcept nogil:
+    broker_dismiss(&path.broker, name, name_bytes)
 
 
 cdef int fastpath_open(Fastpath* path, Hub* hub) noexcept nogil:

@@ -10,7 +10,7 @@ import threading
 from typing import NamedTuple
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from posix.unistd cimport getpid
 
 from zproxy._engine cimport Engine, engine_close, engine_open, engine_run
@@ -21,9 +21,9 @@ from zproxy.relay.address cimport Address, address_pack_ip, address_pack_path
 from zproxy.relay.connection cimport SIDE_BACKEND, SIDE_FRONTEND, Side
 from zproxy.relay.endpoint cimport endpoints_connect, endpoints_listen
 from zproxy.relay.mailbox cimport (
-    COMMAND_ADDRESS, COMMAND_STOP, EVENT_CAPACITY, Command, Event as CEvent, mailbox_ask_snapshot,
-    mailbox_await_end, mailbox_await_event, mailbox_await_snapshot, mailbox_close, mailbox_open, mailbox_post,
-    mailbox_take_report
+    COMMAND_ADDRESS, COMMAND_DISMISS, COMMAND_NAME_BYTES, COMMAND_STOP, EVENT_CAPACITY, Command, Event as CEvent,
+    mailbox_ask_snapshot, mailbox_await_end, mailbox_await_event, mailbox_await_snapshot, mailbox_close, mailbox_open,
+    mailbox_post, mailbox_take_report
 )
 from zproxy.relay.peering cimport BEAT_MS as PEERING_BEAT_MS
 from zproxy.relay.poller cimport poller_close, poller_wake
@@ -240,6 +240,18 @@ cdef class Relay:
         self._check_owner()
         if self.is_started and not self.is_joined:
             self._post_stop(drain_ms)
+
+    def dismiss(self, bytes name):
+        """The managed worker of that name, 64 bytes at most, is given nothing more; no-op where there is none."""
+        cdef Command command
+        self._check_owner()
+        if not self.is_started or self.has_ended:
+            return
+        memset(&command, 0, sizeof(Command))
+        command.kind = COMMAND_DISMISS
+        command.name_bytes = len(name[:COMMAND_NAME_BYTES])
+        memcpy(command.name, <const char*>name, command.name_bytes)
+        self._post(&command)
 
     def join(self, int64_t timeout_ms):
         """True once the thread has ended; False when it has not within `timeout_ms`."""

@@ -1,7 +1,7 @@
 """Control: the Unix socket at which a running proxy answers its operator. Both ends of it.
 
     zproxy status ─► {"ask": "status"} ─► Control: a thread, one more a client ─► what the question's function returns
-                 ◄─ {"answer": …} or {"error": "a sentence"} ◄─┘
+                 ◄─ {"answer": …} or {"error": "a sentence"} ◄─┘     (of what it is about, "" where nothing is said)
 
 One line of JSON each way, then the end. `zproxy run` opens it, a Proxy within somebody's program does not. Never on the
 relay's thread: a client that hangs costs a thread of Python for CLIENT_S, and messages nothing.
@@ -22,7 +22,7 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,7 +30,15 @@ from typing import Any
 import msgspec
 
 from zproxy import endpoints
-from zproxy.errors import ControlError, ControlFailed, EndpointError, SettingError, ZproxyError
+from zproxy.errors import (
+    ControlError,
+    ControlFailed,
+    ControlRefused,
+    EndpointError,
+    SettingError,
+    UnknownWorker,
+    ZproxyError,
+)
 
 SUFFIX = ".sock"
 QUESTION_MAX = 64 << 10
@@ -46,16 +54,20 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-Answers = Mapping[str, Callable[[], Any]]
+Answers = Mapping[str, Callable[[str], Any]]
 
 
-class Question(msgspec.Struct, forbid_unknown_fields=True):
+class Question(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     ask: str
+    about: str = ""
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
+    """`is_refused`: the error is the asker's, who has to ask for something else."""
+
     answer: msgspec.Raw = msgspec.Raw()
     error: str | None = None
+    is_refused: bool = False
 
 
 # ---- where ----
@@ -139,6 +151,7 @@ class Control:
         self._answers = answers
         self._places = threading.BoundedSemaphore(CLIENTS_MAX)
         self._is_closing = threading.Event()
+        self._answering: set[threading.Thread] = set()
         try:
             self._bound = endpoints.bind(f"ipc://{path}", insecure=False)
         except EndpointError as error:
@@ -151,12 +164,15 @@ class Control:
         self._thread.start()
 
     def close(self) -> None:
-        """Nobody is answered any more, and the socket's file is gone."""
+        """Nobody is answered any more, but for whose question was read; the socket's file is gone."""
         self._is_closing.set()
         with contextlib.suppress(OSError):  # closed before
             self._bound.listener.shutdown(socket.SHUT_RDWR)
         if self._thread.ident is not None:
             self._thread.join(JOIN_S)
+        until = time.monotonic() + JOIN_S
+        for thread in tuple(self._answering):  # the answer to a question that ended the proxy
+            thread.join(max(0.0, until - time.monotonic()))
         self._bound.close()
 
     def __enter__(self) -> Control:
@@ -182,6 +198,7 @@ class Control:
                 client.settimeout(CLIENT_S)
                 client.sendall(line)
         finally:
+            self._answering.discard(threading.current_thread())
             self._places.release()
 
     def _answer_to(self, client: socket.socket) -> Answer:
@@ -195,8 +212,11 @@ class Control:
             return Answer(error=f"this is no question: {error}")
         if question.ask not in self._answers:
             return Answer(error=f"no such question {question.ask!r}: there are {', '.join(self._answers)}")
+        self._answering.add(threading.current_thread())
         try:
-            return Answer(msgspec.Raw(msgspec.json.encode(self._answers[question.ask]())))
+            return Answer(msgspec.Raw(msgspec.json.encode(self._answers[question.ask](question.about))))
+        except UnknownWorker as error:
+            return Answer(error=str(error), is_refused=True)
         except ZproxyError as error:
             return Answer(error=str(error))
 
@@ -204,27 +224,57 @@ class Control:
 # ---- the operator's end ----
 
 
-def ask(path: Path, question: str, timeout: float = ASK_S) -> bytes:
-    """The answer's JSON. Raises ControlError where no proxy of ours is, ControlFailed where it does not answer."""
-    deadline = time.monotonic() + timeout
+def ask(path: Path, question: str, about: str = "", *, timeout: float = ASK_S) -> bytes:
+    """The answer's JSON.
+
+    Raises ControlError where no proxy of ours is, ControlFailed where it does not answer, ControlRefused where it
+    cannot do what it is asked for.
+    """
+    with _connected(path, timeout) as proxy:
+        return _answer_of(proxy, path, Question(question, about), time.monotonic() + timeout)
+
+
+def ask_to_end(path: Path, question: str) -> int:
+    """The same of a question that ends the proxy: a descriptor, the caller's, that is readable once it has ended."""
+    with _connected(path, ASK_S) as proxy:
+        try:
+            process = os.pidfd_open(peer_pid(proxy))
+        except OSError as error:
+            raise ControlFailed(f"the end of the proxy at {path} cannot be seen from here: give --no-wait") from error
+        try:
+            _answer_of(proxy, path, Question(question), time.monotonic() + ASK_S)
+        except BaseException:
+            os.close(process)
+            raise
+    return process
+
+
+def _answer_of(proxy: socket.socket, path: Path, question: Question, deadline: float) -> bytes:
+    try:
+        proxy.sendall(msgspec.json.encode(question) + b"\n")
+        line = _read_line(proxy, ANSWER_MAX, deadline)
+        if not line:
+            raise ConnectionResetError
+        answer = msgspec.json.decode(line, type=Answer)
+    except TimeoutError as error:
+        raise ControlFailed(_silent(path)) from error
+    except OSError as error:
+        raise ControlFailed(f"the proxy at {path} hung up: has it ended? see its log") from error
+    except (*UNREADABLE, ControlFailed) as error:
+        raise ControlFailed(f"what answers at {path} is no zproxy of this version: {error}") from error
+    if answer.error is None:
+        return bytes(answer.answer)
+    if answer.is_refused:
+        raise ControlRefused(answer.error)
+    raise ControlFailed(f"the proxy at {path} says: {answer.error}")
+
+
+@contextlib.contextmanager
+def _connected(path: Path, timeout: float) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as proxy:
         proxy.settimeout(timeout)
         _connect(proxy, path)
-        try:
-            proxy.sendall(msgspec.json.encode(Question(question)) + b"\n")
-            line = _read_line(proxy, ANSWER_MAX, deadline)
-            if not line:
-                raise ConnectionResetError
-            answer = msgspec.json.decode(line, type=Answer)
-        except TimeoutError as error:
-            raise ControlFailed(_silent(path)) from error
-        except OSError as error:
-            raise ControlFailed(f"the proxy at {path} hung up: has it ended? see its log") from error
-        except (*UNREADABLE, ControlFailed) as error:
-            raise ControlFailed(f"what answers at {path} is no zproxy of this version: {error}") from error
-    if answer.error is not None:
-        raise ControlFailed(f"the proxy at {path} says: {answer.error}")
-    return bytes(answer.answer)
+        yield proxy
 
 
 def _connect(proxy: socket.socket, path: Path) -> None:
@@ -250,9 +300,18 @@ def _silent(path: Path) -> str:
 
 def peer_uid(connection: socket.socket) -> int:
     """The user at the other end, as the system knows it."""
+    return _credentials(connection)[1]
+
+
+def peer_pid(connection: socket.socket) -> int:
+    """The process at the other end; 0: it is in another namespace."""
+    return _credentials(connection)[0]
+
+
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
     packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    _, uid, _ = CREDENTIALS.unpack(packed)
-    return int(uid)
+    pid, uid, gid = CREDENTIALS.unpack(packed)
+    return pid, uid, gid
 
 
 def _read_line(connection: socket.socket, limit: int, deadline: float) -> bytes:

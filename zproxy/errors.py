@@ -43,6 +43,10 @@ class NotStarted(ProxyStateError):
     """It was not started yet."""
 
 
+class UnknownWorker(ZproxyError, LookupError):
+    """No worker of this name is there."""
+
+
 class ForkedProxy(ProxyStateError):
     """It was made before a fork and belongs to the parent process."""
 
@@ -57,6 +61,10 @@ class ControlError(ZproxyError):
 
 class ControlFailed(ControlError):
     """Somebody is there and does not answer, or answers with an error."""
+
+
+class ControlRefused(ControlError):
+    """The proxy cannot do what it was asked for: the asker has to ask for something else."""
 
 
 class LibzmqMissing(ZproxyError):

@@ -17,7 +17,7 @@ from zproxy._report import PeerRow, ServiceRow
 from zproxy.broker.policy import POLICIES, policies_pack
 from zproxy.config import Balances, Endpoints, Settings
 from zproxy.endpoints import Bound
-from zproxy.errors import NotStarted, RelayStuck
+from zproxy.errors import NotStarted, RelayStuck, UnknownWorker
 from zproxy.observer import Observer
 from zproxy.procfs import host_id
 from zproxy.resolver import Resolver
@@ -129,6 +129,18 @@ class Proxy:
     def stop_soon(self, drain: Time | None = None) -> None:
         """Asks for `stop` and returns at once. Again, with another `drain`, that one holds from now."""
         self._relay.stop(self._drain_ms(drain))
+
+    def drain_worker(self, name: str) -> None:
+        """That managed worker takes no more: it is told GOODBYE, and what it holds it finishes. Returns at once.
+
+        `report` tells how much it still holds. On a new connection, restarted or reconnected, it takes requests again.
+        Raises UnknownWorker, which has the names there are, and RelayStuck.
+        """
+        names = sorted(row.name for row in self._relay.report()[2] if row.is_worker and row.is_known)
+        if name not in names:
+            there = f"there are {', '.join(names)}" if names else "no worker is there that speaks the managed protocol"
+            raise UnknownWorker(f"no worker {name!r}: {there}")
+        self._relay.dismiss(name.encode())
 
     def wait(self, timeout: float | None = None) -> bool:
         """True once the relay has ended, False after `timeout` seconds. Raises NotStarted."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.commands import ZPROXY, ended
+from support.commands import ZPROXY, RunningProxy, ended
+from support.managed import ManagedPeer
+
+Managed = Callable[..., ManagedPeer]
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -30,6 +34,8 @@ def test_the_script_names_the_command_and_its_variable(shell: str) -> None:
         (["zproxy", "run", "--control", ""], ["off"]),
         (["zproxy", "s"], ["status"]),
         (["zproxy", "status", "--"], ["--control", "--json", "--watch", "--help"]),
+        (["zproxy", "d"], ["drain", "demo"]),
+        (["zproxy", "drain", "--"], ["--control", "--timeout", "--no-wait", "--help"]),
         (["zproxy", "call", "x", "--t"], ["--tensor", "--timeout"]),
         (["zproxy", "echo", "--s"], ["--socket-type", "--service"]),
         (["zproxy", "run", "--log-format", "j"], ["json"]),
@@ -37,6 +43,25 @@ def test_the_script_names_the_command_and_its_variable(shell: str) -> None:
     ],
 )
 def test_bash_completes_through_the_script(words: list[str], expected: list[str]) -> None:
+    assert completed(words) == expected
+
+
+def test_the_workers_of_the_only_proxy_are_completed(
+    tmp_path: Path, managed: Managed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZPROXY_RUNTIME_DIR", str(tmp_path / "run"))
+    assert completed(["zproxy", "drain", ""]) == []
+    with RunningProxy(tmp_path) as proxy:
+        workers = [managed(proxy.backend, name) for name in ("m1", "m2", "other")]
+        for worker in workers:
+            worker.ready("sum")
+        assert completed(["zproxy", "drain", "m"]) == ["m1", "m2"]
+        path = tmp_path / "run" / f"{proxy.process.pid}.sock"
+        assert completed(["zproxy", "drain", "--control", str(path), "o"]) == ["other"]
+
+
+def completed(words: list[str]) -> list[str]:
+    """What bash offers for the last of the words."""
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("no bash here")
@@ -50,4 +75,5 @@ def test_bash_completes_through_the_script(words: list[str], expected: list[str]
     """
     path = f"{Path(ZPROXY).parent}:{os.environ['PATH']}"
     done = subprocess.run([bash, "-c", script], capture_output=True, text=True, env={**os.environ, "PATH": path})
-    assert done.stdout.split() == expected, done.stderr
+    assert not done.stderr
+    return done.stdout.split()

@@ -10,20 +10,24 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import zmq
+from support.managed import ManagedPeer
 from support.peers import EchoWorkers, Peers
 from support.waiting import wait_until
 from support.zmtp_peer import ZmtpPeer
 
-from zproxy import AlreadyStarted, EndpointInUse, NotStarted, Proxy, SettingError
+from zproxy import AlreadyStarted, EndpointInUse, NotStarted, Proxy, SettingError, UnknownWorker
+from zproxy.envelope import Kind
 from zproxy.processes import spawn
 from zproxy.procfs import descriptor_count
+
+Managed = Callable[..., ManagedPeer]
 
 LOCAL = "tcp://127.0.0.1:0"
 MIB = 1 << 20
@@ -317,3 +321,32 @@ def test_reports_asked_for_at_once_are_whole_and_the_last_one_stays() -> None:
     with proxy, ThreadPoolExecutor(8) as pool:
         assert set(map(tuple, pool.map(lambda _: names(), range(200)))) == {("gradients",)}
     assert names() == names() == ["gradients"]
+
+
+def test_a_worker_that_is_drained_takes_no_more_and_others_do(managed: Managed) -> None:
+    with Proxy(LOCAL, LOCAL) as proxy:
+        with pytest.raises(UnknownWorker, match="no worker 'm1': no worker is there"):
+            proxy.drain_worker("m1")
+        workers = {name: managed(proxy.backend[0], name) for name in ("m1", "m2")}
+        for worker in workers.values():
+            worker.ready("sum", credit=9)
+        node = managed(proxy.frontend[0], "rank0")
+        node.hello()
+        proxy.drain_worker("m1")
+        states = {row.name: row.is_leaving for row in proxy.report()[2] if row.is_worker}
+        assert states == {"m1": True, "m2": False}
+        for _ in range(3):
+            node.request("sum", b"\x92\xc0\x90")
+            workers["m2"].read(Kind.REQUEST)
+        assert workers["m1"].read()[0].kind == Kind.GOODBYE and workers["m1"].hears_nothing()
+        with pytest.raises(UnknownWorker, match="no worker 'rank0': there are m1, m2"):
+            proxy.drain_worker("rank0")
+        proxy.stop(0)
+    with pytest.raises(UnknownWorker):
+        proxy.drain_worker("m1")
+
+
+@pytest.mark.parametrize("name", ["", "m" * 65, "nobody", "ümlaut", "m1\0"])
+def test_a_name_that_nobody_can_have_is_refused_too(name: str) -> None:
+    with Proxy(LOCAL, LOCAL) as proxy, pytest.raises(UnknownWorker):
+        proxy.drain_worker(name)

@@ -139,10 +139,9 @@ class Load:
         self.masters.append(LoadMaster(name, _listed(endpoint), self._folder, **options))
         return self.masters[-1]
 
-    def fault(self) -> float:
-        """A fault begins now, which is returned."""
+    def fault(self) -> None:
+        """A fault begins now."""
         self._faults.append(time.monotonic())
-        return self._faults[-1]
 
     @property
     def faults(self) -> int:
@@ -158,20 +157,8 @@ class Load:
 
     def recovery_seconds(self) -> float:
         """The longest until all that was open at a fault had its outcome."""
-        return recovery_seconds(self.records(), self._faults)
-
-    def rate(self, node: str, since: float, until: float) -> float:
-        """Replies a second that a node had in a time."""
-        ends = [outcome.at for outcome in self.records().outcomes if outcome.node == node and outcome.is_reply]
-        return sum(since <= at < until for at in ends) / (until - since)
-
-    def latency_p99_ms(self, node: str, since: float, until: float) -> float:
-        """Of what a node asked in a time."""
         records = self.records()
-        began = {each.sequence: each.at for each in records.attempts if each.node == node and since <= each.at < until}
-        taken = sorted(each.at - began[each.sequence] for each in records.outcomes
-                       if each.node == node and each.sequence in began)  # fmt: skip
-        return taken[len(taken) * 99 // 100] * 1000 if taken else 0.0
+        return max((recovery_seconds(records, at) for at in self._faults), default=0.0)
 
     def wait_done(self) -> None:
         for node in self.nodes:
@@ -190,18 +177,12 @@ class Load:
 
         wait_until(is_done, "all have outcomes", self.patience_seconds)
 
-    def judge(self, whose: Collection[str] = ()) -> Judgement:
-        """What became of everything, or of what these nodes asked; the promises to them are kept.
-
-        Of the other nodes it is only demanded that each of their requests has an outcome.
-        """
-        records = self.records()
-        names = whose or [node.name for node in self.nodes]
-        found = judge(records.of(names))
+    def judge(self, killed: Collection[str] = ()) -> Judgement:
+        """What became of everything; the promises that every fault has to leave intact are kept."""
+        found = judge(self.records(), killed)
         found.assert_promises_kept()
-        assert not judge(records).lost
         for node in self.nodes:
-            if node.name in names:
+            if node.name not in killed:
                 node.assert_hears_nothing_twice()
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from support.waiting import wait_until
 
 from zproxy import control
 from zproxy.control import Answers, Control
-from zproxy.errors import ControlError, ControlFailed, RelayStuck, SettingError
+from zproxy.errors import ControlError, ControlFailed, ControlRefused, RelayStuck, SettingError, UnknownWorker
 
 Open = Callable[..., Control]
 NOBODY = 65534
@@ -39,6 +40,10 @@ def opened(tmp_path: Path) -> Iterator[Open]:
     yield open
     for each in controls:
         each.close()
+
+
+def nothing(about: str) -> dict[str, Any]:
+    return {}
 
 
 def connected(path: Path) -> socket.socket:
@@ -69,14 +74,56 @@ def user_of(control: Control, words: str) -> str:
 
 
 def test_a_question_gets_its_answer(opened: Open) -> None:
-    path = opened({"status": lambda: {"pid": 7}, "other": lambda: None}).path
+    path = opened({"status": lambda about: {"pid": 7}, "other": lambda about: None}).path
     assert json.loads(control.ask(path, "status")) == {"pid": 7}
     assert said(path, b'{"ask": "status"}\n') == {"answer": {"pid": 7}}
     assert said(path, b'{"ask": "status"}') == {"answer": {"pid": 7}}
 
 
+def test_a_question_says_what_it_is_about(opened: Open) -> None:
+    path = opened({"drain_worker": lambda about: {"about": about}}).path
+    assert json.loads(control.ask(path, "drain_worker", "m1")) == {"about": "m1"}
+    assert said(path, b'{"ask": "drain_worker"}\n') == {"answer": {"about": ""}}
+
+
+def test_what_the_asker_has_to_change_is_told_apart(opened: Open) -> None:
+    def refuse(about: str) -> None:
+        raise UnknownWorker(f"no worker {about!r}: there are m1")
+
+    path = opened({"drain_worker": refuse}).path
+    with pytest.raises(ControlRefused, match="^no worker 'm2': there are m1$"):
+        control.ask(path, "drain_worker", "m2")
+
+
+def test_a_question_that_was_read_is_answered_before_the_end(opened: Open) -> None:
+    """Else nobody who ends a proxy would hear that it was heard."""
+    begun, ending = threading.Event(), threading.Event()
+
+    def end(about: str) -> str:
+        begun.set()
+        assert ending.wait(10)
+        return "it ends"
+
+    shown = opened({"drain": end})
+    with connected(shown.path) as client:
+        client.sendall(b'{"ask": "drain"}\n')
+        assert begun.wait(10)
+        closing = threading.Thread(target=shown.close)
+        closing.start()
+        ending.set()
+        closing.join()
+        assert json.loads(client.makefile().readline()) == {"answer": "it ends"}
+
+
+def test_the_end_of_the_process_that_answers_can_be_waited_for(opened: Open) -> None:
+    path = opened({"drain": nothing}).path
+    process = control.ask_to_end(path, "drain")
+    assert select.select([process], [], [], 0) == ([], [], [])  # it is this one, which goes on
+    os.close(process)
+
+
 def test_an_unknown_question_is_told_which_there_are(opened: Open) -> None:
-    path = opened({"status": dict, "other": dict}).path
+    path = opened({"status": nothing, "other": nothing}).path
     assert said(path, b'{"ask": "statsu"}\n') == {"error": "no such question 'statsu': there are status, other"}
     with pytest.raises(ControlFailed, match=f"the proxy at {path} says: no such question 'statsu'"):
         control.ask(path, "statsu")
@@ -101,12 +148,12 @@ def test_an_unknown_question_is_told_which_there_are(opened: Open) -> None:
     ids=range(12),
 )
 def test_what_is_no_question_is_answered_with_an_error(opened: Open, line: bytes) -> None:
-    path = opened({"status": dict}).path
+    path = opened({"status": nothing}).path
     assert said(path, line)["error"].startswith("this is no question: ")
 
 
 def test_what_a_question_raises_is_its_answer(opened: Open) -> None:
-    def stuck() -> None:
+    def stuck(about: str) -> None:
         raise RelayStuck("the relay does not answer")
 
     path = opened({"status": stuck}).path
@@ -117,7 +164,7 @@ def test_what_a_question_raises_is_its_answer(opened: Open) -> None:
 
 
 def test_clients_that_hang_hold_up_nobody_else(opened: Open) -> None:
-    path = opened({"status": dict}).path
+    path = opened({"status": nothing}).path
     hanging = [connected(path) for _ in range(control.CLIENTS_MAX - 1)]
     assert control.ask(path, "status") == b"{}"
     for client in hanging:
@@ -126,7 +173,7 @@ def test_clients_that_hang_hold_up_nobody_else(opened: Open) -> None:
 
 def test_a_client_that_hangs_is_dropped_for_the_next(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "CLIENT_S", 0.05)
-    path = opened({"status": dict}).path
+    path = opened({"status": nothing}).path
     hanging = [connected(path) for _ in range(2 * control.CLIENTS_MAX)]
     assert control.ask(path, "status") == b"{}"
     for client in hanging:
@@ -135,7 +182,7 @@ def test_a_client_that_hangs_is_dropped_for_the_next(opened: Open, monkeypatch: 
 
 
 def test_an_answer_that_is_not_read_is_given_up(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = opened({"status": lambda: "x" * (8 << 20)}).path
+    path = opened({"status": lambda about: "x" * (8 << 20)}).path
     with monkeypatch.context() as hasty, connected(path) as client:  # whoever reads has all the time there is
         hasty.setattr(control, "CLIENT_S", 0.05)
         client.sendall(b'{"ask": "status"}\n')
@@ -146,7 +193,7 @@ def test_an_answer_that_is_not_read_is_given_up(opened: Open, monkeypatch: pytes
 
 
 def test_many_clients_at_once_are_all_answered(opened: Open) -> None:
-    path = opened({"status": lambda: threading.current_thread().ident}).path
+    path = opened({"status": lambda about: threading.current_thread().ident}).path
     answers: list[bytes] = []
     threads = [
         threading.Thread(target=lambda: answers.append(control.ask(path, "status")))
@@ -160,7 +207,7 @@ def test_many_clients_at_once_are_all_answered(opened: Open) -> None:
 
 
 def test_another_user_is_not_answered(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = opened({"status": dict}).path
+    path = opened({"status": nothing}).path
     monkeypatch.setattr(control, "peer_uid", lambda connection: os.geteuid() + 1)
     assert "answers user" in said(path, b'{"ask": "status"}\n')["error"]
 
@@ -169,7 +216,7 @@ def test_another_user_is_not_answered(opened: Open, monkeypatch: pytest.MonkeyPa
 def test_another_user_neither_reaches_it_nor_is_answered() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         os.chmod(folder, 0o755)
-        with Control(Path(folder, "control"), {"status": dict}) as shown:
+        with Control(Path(folder, "control"), {"status": nothing}) as shown:
             shown.start()
             assert "PermissionError" in user_of(shown, "client.connect(path)")
             os.chmod(shown.path, 0o666)
@@ -265,7 +312,7 @@ def leave_stale(path: Path) -> None:
 
 
 def test_only_the_owner_may_connect_and_the_file_is_gone_when_it_closes(tmp_path: Path, opened: Open) -> None:
-    shown = opened({"status": dict})
+    shown = opened({"status": nothing})
     assert shown.path.stat().st_mode & 0o777 == 0o600
     shown.close()
     shown.close()
@@ -281,11 +328,11 @@ def test_one_that_never_answered_closes_as_well(tmp_path: Path) -> None:
 
 def test_the_socket_of_a_dead_process_is_taken_over(tmp_path: Path, opened: Open) -> None:
     leave_stale(tmp_path / "control")
-    assert control.ask(opened({"status": dict}).path, "status") == b"{}"
+    assert control.ask(opened({"status": nothing}).path, "status") == b"{}"
 
 
 def test_what_is_not_ours_to_replace_is_left_alone(tmp_path: Path, opened: Open) -> None:
-    living = opened({"status": dict})
+    living = opened({"status": nothing})
     with pytest.raises(SettingError, match=r"control socket: .* belongs to a running proxy.*--control off"):
         Control(living.path, {})
     assert control.ask(living.path, "status") == b"{}"
@@ -337,7 +384,7 @@ def test_what_another_program_says_is_no_answer(tmp_path: Path, answer: bytes, s
 
 
 def test_a_proxy_of_another_user_is_not_believed(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = opened({"status": dict}).path
+    path = opened({"status": nothing}).path
     monkeypatch.setattr(os, "geteuid", lambda: 1001)
     monkeypatch.setattr(control, "peer_uid", lambda connection: 1002)
     with pytest.raises(ControlError, match="who answers at .* is user 1002, neither you nor root"):

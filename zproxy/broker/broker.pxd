@@ -80,6 +80,9 @@ cdef void broker_address(Broker* broker, EnvelopeView* envelope) noexcept nogil
 # When broker_step has something to do although nothing happens; INT64_MAX: never; 0: at once.
 cdef int64_t broker_due_ms(const Broker* broker) noexcept nogil
 
+# The worker of that name, if it is there, takes no more in this conversation and is told GOODBYE (through broker_step).
+cdef void broker_dismiss(Broker* broker, const uint8_t* name, uint8_t name_bytes) noexcept nogil
+
 # From now on new requests are refused with DRAINING, and GOODBYE is said (through broker_step): to nodes at once, to
 # workers after the last request that waits for one was taken.
 cdef void broker_drain(Broker* broker) noexcept nogil
@@ -113,7 +116,7 @@ cdef struct PeerRow:
     uint32_t peer
     Role role
     bint is_known               # said HELLO or READY, and was accepted
-    bint is_leaving             # said GOODBYE
+    bint is_leaving             # said GOODBYE, or was told to
     bint is_usable
     uint8_t[64] name
     uint8_t name_bytes

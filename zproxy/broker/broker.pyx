@@ -25,7 +25,7 @@ from zproxy.broker.peer cimport (
 from zproxy.broker.policy cimport policy_number
 from zproxy.broker.presence cimport (
     presence_credit, presence_dismiss, presence_due_ms, presence_end, presence_expire, presence_goodbye,
-    presence_hello, presence_ready
+    presence_hello, presence_ready, presence_retire
 )
 from zproxy.broker.recall cimport recall_code, recall_forget, recall_undo, recall_unkept
 from zproxy.broker.request cimport (
@@ -424,6 +424,10 @@ cdef int64_t broker_due_ms(const Broker* broker) noexcept nogil:
     return min(deadlines_due_ms(&broker.deadlines), presence_due_ms(broker))
 
 
+cdef void broker_dismiss(Broker* broker, const uint8_t* name, uint8_t name_bytes) noexcept nogil:
+    presence_retire(broker, name, name_bytes)
+
+
 cdef void broker_drain(Broker* broker) noexcept nogil:
     if broker.is_draining:
         return
@@ -496,7 +500,7 @@ cdef void peer_fill(const Broker* broker, const Peer* peer, PeerRow* row) noexce
     row.peer = peer.slot
     row.role = peer.role
     row.is_known = peer.is_known
-    row.is_leaving = peer.is_leaving
+    row.is_leaving = peer.is_leaving or peer.is_dismissed
     row.is_usable = peer.is_usable
     memcpy(row.name, peer.name, peer.name_bytes)
     row.name_bytes = peer.name_bytes

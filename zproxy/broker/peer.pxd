@@ -54,7 +54,7 @@ cdef struct Offering:           # a service that a worker offers
 
 cdef struct Peer:               # what a pick looks at comes first, in one cache line
     Queue requests              # of a node: open ones and posts; of a worker: its leases, live or not
-    uint32_t may_hold           # of a worker, requests that may be with it; 0: unknown, leaving, unusable or paused
+    uint32_t may_hold           # of a worker, requests that may be with it; 0: unknown, leaving, unusable, paused …
     uint32_t slot               # of its connection; PEER_NONE = absent or gone
     uint64_t in_flight_bytes    # of a worker, the messages of its leases
     uint64_t name_hash          # of its name alone, see policy.pxd
@@ -64,6 +64,7 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     bint is_named
     bint is_known               # HELLO or READY was accepted
     bint is_leaving             # said GOODBYE
+    bint is_dismissed           # of a worker: the operator wants it to take no more in this conversation
     bint is_replaced
     bint is_forgetting          # of a node: its ring is being emptied
     bint is_usable              # its outbox has room, and it lives
@@ -147,7 +148,8 @@ cdef inline bint peer_is_there(const Peer* peer) noexcept nogil:
 
 # What it may hold follows from all the rest.
 cdef inline void peer_judge(Peer* peer) noexcept nogil:
-    peer.may_hold = peer.credit if peer.is_known and peer.is_usable and not peer.is_leaving else 0
+    cdef bint may_take = peer.is_known and peer.is_usable and not peer.is_leaving and not peer.is_dismissed
+    peer.may_hold = peer.credit if may_take else 0
 
 
 cdef inline bint peer_is_able(const Peer* peer) noexcept nogil:

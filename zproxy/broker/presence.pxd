@@ -26,6 +26,9 @@ cdef void presence_credit(Broker* broker, Peer* worker, const EnvelopeView* enve
 # GOODBYE is said to a node at once, to a worker when it holds nothing more.
 cdef void presence_goodbye(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
+# The worker of that name takes no more in this conversation, and is told GOODBYE. No-op where there is none.
+cdef void presence_retire(Broker* broker, const uint8_t* name, uint8_t name_bytes) noexcept nogil
+
 # Its connection is gone, or replaced. What follows from it are errands.
 cdef void presence_end(Broker* broker, Peer* peer) noexcept nogil
 

@@ -20,7 +20,7 @@ from zproxy.broker.retry cimport MISHAP_LOST, retry_refusal, retry_take
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_words
 from zproxy.broker.service cimport Service, service_obtain, service_offer, services_withdraw
 from zproxy.broker.speech cimport say, say_error, say_malformed
-from zproxy.broker.verdict cimport CONTENT_ACCEPTED, CONTENT_NONE, REQUEST_NONE, ROLE_NODE, Role
+from zproxy.broker.verdict cimport CONTENT_ACCEPTED, CONTENT_NONE, REQUEST_NONE, ROLE_NODE, ROLE_WORKER, Role
 from zproxy.counters cimport (
     MANAGED_CANCELLED, MANAGED_FAILED, MANAGED_REFUSED_BUSY, MANAGED_REFUSED_NAME_IN_USE, MANAGED_REPLACED,
     MANAGED_RETURNED_NODES, MANAGED_WORKER_LOST, counter_add
@@ -117,7 +117,7 @@ cdef void presence_accept(Broker* broker, Peer* peer, EnvelopeView* envelope, Ve
     peer.is_leaving = False
     row_leave(&broker.goodbyes, peer, ROW_GOODBYE)
     say(peer, ACCEPTED, CONTENT_ACCEPTED, envelope, verdict)
-    if broker.workers_told or broker.is_draining and peer.role == ROLE_NODE:
+    if broker.workers_told or peer.is_dismissed or broker.is_draining and peer.role == ROLE_NODE:
         row_enter(&broker.goodbyes, peer, ROW_GOODBYE)
 
 
@@ -183,7 +183,7 @@ cdef void presence_ready(
     if worker == NULL:
         return
     services_withdraw(&broker.services, worker)
-    if offers_take(broker, worker, content, content_bytes) != 0:
+    if not worker.is_dismissed and offers_take(broker, worker, content, content_bytes) != 0:
         services_withdraw(&broker.services, worker)
         offers_changed(broker)
         say_no_room(broker, worker, envelope, verdict)
@@ -268,6 +268,13 @@ cdef void leases_lose(Broker* broker, Peer* worker) noexcept nogil:
         lease_lose(broker, worker.requests.last)
 
 
+# It takes no more; what it holds it may answer.
+cdef void worker_retire(Broker* broker, Peer* worker) noexcept nogil:
+    peer_judge(worker)
+    services_withdraw(&broker.services, worker)
+    offers_changed(broker)
+
+
 cdef void presence_goodbye(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     peer.is_leaving = True
     row_leave(&broker.goodbyes, peer, ROW_GOODBYE)
@@ -275,10 +282,17 @@ cdef void presence_goodbye(Broker* broker, Peer* peer, EnvelopeView* envelope, V
         requests_desert(broker, peer, False)
         say(peer, GOODBYE, CONTENT_NONE, envelope, verdict)
         return
-    peer_judge(peer)
-    services_withdraw(&broker.services, peer)
-    offers_changed(broker)
+    worker_retire(broker, peer)
     worker_freed(broker, peer)
+
+
+cdef void presence_retire(Broker* broker, const uint8_t* name, uint8_t name_bytes) noexcept nogil:
+    cdef Peer* worker = peer_named(&broker.peers, ROLE_WORKER, name, name_bytes)
+    if worker == NULL or worker.is_leaving or worker.is_dismissed:
+        return
+    worker.is_dismissed = True
+    worker_retire(broker, worker)
+    row_enter(&broker.goodbyes, worker, ROW_GOODBYE)
 
 
 cdef void absent_leave(Broker* broker, Peer* node) noexcept nogil:
@@ -373,5 +387,5 @@ cdef void presence_dismiss(Broker* broker, Role role) noexcept nogil:
     cdef Peer* peer
     for slot in range(broker.peers.capacity):
         peer = broker.peers.seats[slot]
-        if peer != NULL and peer.role == role and peer.is_known and not peer.is_leaving:
+        if peer != NULL and peer.role == role and peer.is_known and not peer.is_leaving and not peer.is_dismissed:
             row_enter(&broker.goodbyes, peer, ROW_GOODBYE)

@@ -11,9 +11,9 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from zproxy.broker.broker cimport (
     PAYLOAD_NONE, PEER_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_KEEP, VERDICT_PASS, VERDICT_SAY, VERDICT_SEND, Broker,
     Limits, OfferRow, PeerRow, ServiceRow, Verdict, broker_abort, broker_address, broker_close, broker_count_rows,
-    broker_drain, broker_due_ms, broker_fill_rows, broker_join, broker_leave, broker_live, broker_malformed,
-    broker_message, broker_open, broker_retained_bytes, broker_set_usable, broker_step, broker_undelivered,
-    broker_unkept, broker_unretained, broker_unsent, broker_waiting, broker_waiting_bytes
+    broker_dismiss, broker_drain, broker_due_ms, broker_fill_rows, broker_join, broker_leave, broker_live,
+    broker_malformed, broker_message, broker_open, broker_retained_bytes, broker_set_usable, broker_step,
+    broker_undelivered, broker_unkept, broker_unretained, broker_unsent, broker_waiting, broker_waiting_bytes
 )
 from zproxy.broker.verdict cimport verdict_clear
 from zproxy.counters cimport Counters
@@ -174,6 +174,10 @@ cdef class BrokerProbe:
     def set_memory(self, bint has_memory):
         """Is there any for copies of what is passed?"""
         self.has_memory = has_memory
+
+    def dismiss(self, bytes name):
+        """The worker of that name takes no more."""
+        broker_dismiss(&self.broker, name, len(name))
 
     def drain(self):
         """Nothing new from now on."""

@@ -21,6 +21,7 @@ from zproxy.processes import Interrupted
 COMMANDS = {
     "run": "zproxy.cli.run:run",
     "status": "zproxy.cli.status:status",
+    "drain": "zproxy.cli.drain:drain",
     "call": "zproxy.cli.call:call",
     "echo": "zproxy.cli.echo:echo",
     "demo": "zproxy.cli.demo:demo",

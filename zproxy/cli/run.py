@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ from zproxy.units import machine_memory_bytes, show_size
 logger = logging.getLogger("zproxy")
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
+ASKED = signal.SIGRTMIN  # our own, to the thread that waits for signals: `zproxy drain` was heard
 NO_CONTROL = "off"
 DESCRIPTORS_LOW = 4096  # fewer open files than one address may have connections
 
@@ -62,7 +64,7 @@ Example: nodes come by TCP from this host, masters by a Unix socket
     "--control",
     metavar=f"{NO_CONTROL}|PATH",
     shell_complete=lambda context, parameter, begun: [word for word in (NO_CONTROL,) if word.startswith(begun)],
-    help="Answer `zproxy status` at this Unix socket.  [default: PID.sock in ZPROXY_RUNTIME_DIR, or a folder per user]",
+    help="Answer status and drain at this socket.  [default: PID.sock in ZPROXY_RUNTIME_DIR, or a folder per user]",
 )
 @click.option(
     "--log-format",
@@ -88,7 +90,7 @@ def run(endpoints_file: Path | None, control: str | None, log_format: str, log_l
     descriptors = raise_descriptor_limit()
     proxy = Proxy(**options)
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*ENDINGS, ASKED))
         with control_opened(control, proxy) as answering, endpoints_published(endpoints_file, proxy) as publish:
             log_start(proxy, descriptors, answering)
             proxy.start()
@@ -104,8 +106,11 @@ def run(endpoints_file: Path | None, control: str | None, log_format: str, log_l
 
 
 def serve(proxy: Proxy) -> None:
-    """Until a signal: the first drains, the second ends at once, one more kills."""
-    number = signal.sigwait(ENDINGS)
+    """Until a signal: the first drains, the second ends at once, one more kills.
+
+    To be asked is a signal, too, but never a second one: who asks again wants to see the end, not to hasten it.
+    """
+    number = signal.sigwait((*ENDINGS, ASKED))
     proxy.stop_soon()
     log_stop(number, proxy.settings.drain_ms)
     while not proxy.wait(0.1):
@@ -123,7 +128,21 @@ def control_opened(wanted: str | None, proxy: Proxy) -> contextlib.AbstractConte
         return contextlib.nullcontext()
     started_s = time.monotonic()
     path = default_path() if wanted is None else Path(wanted)
-    return Control(path, {"status": lambda: status_of(proxy, started_s)})
+    waiting = threading.get_ident()
+    return Control(
+        path,
+        {
+            "status": lambda about: status_of(proxy, started_s),
+            "drain": lambda about: signal.pthread_kill(waiting, ASKED),
+            "drain_worker": lambda name: drain_worker(proxy, name),
+        },
+    )
+
+
+def drain_worker(proxy: Proxy, name: str) -> None:
+    """Raises UnknownWorker."""
+    proxy.drain_worker(name)
+    logger.info(Entry(logging.INFO, "draining", "it finishes what it has", {"worker": name}))
 
 
 @contextlib.contextmanager
@@ -186,6 +205,7 @@ def surprises(settings: Settings, descriptors: int) -> Iterator[str]:
 
 
 def log_stop(number: int, drain_ms: int) -> None:
-    fields: dict[str, Field] = {"signal": signal.Signals(number).name, "drain_seconds": drain_ms / 1000}
+    by = "none" if number == ASKED else signal.Signals(number).name
+    fields: dict[str, Field] = {"signal": by, "drain_seconds": drain_ms / 1000}
     hint = "a second signal ends it at once" if drain_ms else ""
     logger.info(Entry(logging.INFO, "stopping", hint, fields))

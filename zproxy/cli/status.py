@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import click
-import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -17,15 +16,14 @@ from rich.text import Text
 
 from zproxy import control
 from zproxy.cli.options import time_between
+from zproxy.cli.proxies import control_option, end_told, only_one, parsed
 from zproxy.counters import OUTCOMES
-from zproxy.errors import ControlError, ControlFailed
 from zproxy.status import Node, Service, Status, Worker
 from zproxy.units import show_size, show_time
 
 WATCH = "2s"
 LEAST_WIDTH = 80  # a narrower terminal breaks the lines, and cuts nothing off
 PLAIN_WIDTH = 1000  # of a file or a pipe: a row is a line
-LIST_S = 2.0  # for each of several proxies to name its endpoints
 NOTHING = "–"
 FORGOTTEN = "(forgotten)"  # services that nobody offers any more, or ever did
 # Counters and gauges whose first word is not that of their group.
@@ -47,13 +45,7 @@ Examples: the only proxy of this host and user; one of several; for a script; ev
 
 
 @click.command("status", epilog=EPILOG, short_help="Show who is there, what waits and who is behind.")
-@click.option(
-    "--control",
-    "path",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="The proxy's control socket.  [default: that of the only proxy of this user]",
-)
+@control_option
 @click.option("--json", "as_json", is_flag=True, help="All of it, every counter too, as one line of JSON.")
 @click.option(
     "--watch",
@@ -91,46 +83,8 @@ def look_once(path: Path, screen: Console, *, as_json: bool, is_watching: bool, 
 
 def look_again(path: Path, look: Callable[..., None]) -> None:
     """The same of a proxy that was there before. Raises ControlError when it has ended."""
-    try:
+    with end_told(path):
         look(is_watching=True, is_again=True)
-    except ControlError as error:
-        if control.has_listener(path):
-            raise
-        raise ControlError(f"the proxy at {path} has ended") from error
-
-
-def only_one() -> Path:
-    """The control socket of the one proxy that runs here. Raises ControlError, or Exit after a list of several."""
-    found = control.running()
-    if not found:
-        folder = control.runtime_folder()
-        raise ControlError(
-            f"no proxy of yours runs here, none is in {folder}: start one by `zproxy run`, or give --control PATH"
-        )
-    if len(found) > 1:
-        click.echo(f"zproxy status: {len(found)} proxies run here, pick one by --control PATH:", err=True)
-        for path in found:
-            click.echo(f"  --control {path}  {endpoints_at(path)}", err=True)
-        raise click.exceptions.Exit(2)
-    return found[0]
-
-
-def endpoints_at(path: Path) -> str:
-    """What a proxy serves, in words; or why it does not say."""
-    try:
-        of = parsed(control.ask(path, "status", LIST_S), path)
-    except ControlError:
-        return "(does not answer)"
-    sides = {"frontend": of.frontend + of.frontend_connect, "backend": of.backend + of.backend_connect}
-    return " ".join(f"{side}={','.join(endpoints)}" for side, endpoints in sides.items())
-
-
-def parsed(answer: bytes, path: Path) -> Status:
-    """Raises ControlFailed for what another version may have sent."""
-    try:
-        return msgspec.json.decode(answer, type=Status)
-    except msgspec.MsgspecError as error:
-        raise ControlFailed(f"the proxy at {path} is of another version: {error}: --json shows what it says") from error
 
 
 # ---- on the screen ----

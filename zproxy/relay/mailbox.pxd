@@ -20,16 +20,20 @@ cdef extern from "<pthread.h>" nogil:
 cdef enum:
     COMMAND_CAPACITY = 64
     EVENT_CAPACITY = 4096
+    COMMAND_NAME_BYTES = 64
 
 cdef enum CommandKind:
     COMMAND_STOP                # argument: drain time, ms
     COMMAND_ADDRESS             # connector `endpoint` connects to `address` from now on
+    COMMAND_DISMISS             # the worker of that name takes no more
 
 cdef struct Command:
     CommandKind kind
     int endpoint
     int64_t argument
     Address address
+    uint8_t[COMMAND_NAME_BYTES] name
+    uint8_t name_bytes
 
 cdef enum EventKind:
     EVENT_CONNECTED
