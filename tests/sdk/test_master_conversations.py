@@ -119,7 +119,7 @@ def test_it_comes_back_to_a_proxy_that_comes_back(backend: FakeBackend, hosted_m
     backend.close()
     with FakeBackend(backend.endpoint) as successor:
         successor.join()
-        assert successor.call(71, 2).body == 2
+        assert successor.call(72, 2).body == 2
 
 
 def test_it_may_be_there_before_its_proxy(hosted_master: Hosted) -> None:
@@ -207,15 +207,15 @@ def test_a_proxy_that_drains_hears_goodbye_when_all_is_answered(backend: FakeBac
 
 
 def test_every_proxy_is_served(backend: FakeBackend, hosted_master: Hosted) -> None:
-    with FakeBackend() as other:
+    with FakeBackend(proxy=2) as other:
         master = Master([backend.endpoint, other.endpoint], "m1")
         master.service("echo")(echo)
         master.start()
         for each in (backend, other):
             each.join()
         for lease in (71, 72, 73):
-            for each in (backend, other):
-                assert each.call(lease, lease).body == lease
+            for each, number in ((backend, lease), (other, 10 * lease)):
+                assert each.call(number, number).body == number
         assert master.stats()["replied"] == 6
         master.stop(0)
 

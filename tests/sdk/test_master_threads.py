@@ -15,7 +15,7 @@ from support.waiting import DEADLINE_SECONDS, wait_until
 
 import zproxy
 from zproxy import EndpointError, Master, MasterStarted, Request, ServiceError, SettingError
-from zproxy.client.worker_session import Delivery
+from zproxy.client.delivery import Delivery
 from zproxy.envelope import Code, Kind
 
 

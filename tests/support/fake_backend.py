@@ -106,12 +106,17 @@ class FakeBackend:
         self, lease: int, body: Any = None, tensors: list[tuple[Any, ...]] | None = None, *, kind: int = Kind.REQUEST,
         frames: list[bytes] | None = None, **fields: Any,
     ) -> None:
-        given = {"service": "echo", "name": "node1", "incarnation": NODE, "sequence": lease + 1000, "attempt": 1}
+        asked = {"service": "echo", "name": "node1", "incarnation": NODE, "attempt": 1}
+        given = {**asked, "sequence": self.sequence_of(lease), "lease": lease, "remaining_ms": 30_000, **fields}
         content = msgspec.msgpack.encode([body, tensors or []])
-        self.say(kind, [content, *(frames or [])], **{**given, "lease": lease, "remaining_ms": 30_000, **fields})
+        self.say(kind, [content, *(frames or [])], **given)
+
+    def sequence_of(self, lease: int) -> int:
+        """Another request in each conversation, unless a test says otherwise."""
+        return 1000 * self.conversation + lease
 
     def cancel(self, lease: int) -> None:
-        self.say(Kind.CANCEL, incarnation=NODE, sequence=lease + 1000, lease=lease)
+        self.say(Kind.CANCEL, incarnation=NODE, sequence=self.sequence_of(lease), lease=lease)
 
     def refuse(self, code: int, sentence: str = "because", **fields: Any) -> None:
         self.say(Kind.ERROR, code=code, tlvs=tlvs_pack({Tlv.SENTENCE: sentence.encode()}), **fields)
@@ -130,13 +135,13 @@ class FakeBackend:
         """The reply under this lease, which has to come next."""
         heard = self.hear(Kind.REPLY)
         envelope = heard.envelope
-        assert (envelope.lease, envelope.sequence, envelope.incarnation) == (lease, lease + 1000, NODE)
+        assert (envelope.lease, envelope.sequence, envelope.incarnation) == (lease, self.sequence_of(lease), NODE)
         return heard
 
     def error(self, lease: int, code: int) -> Heard:
         """The error under this lease, which has to come next."""
         heard = self.hear(Kind.ERROR)
-        assert (heard.lease, heard.envelope.sequence) == (lease, lease + 1000)
+        assert (heard.lease, heard.envelope.sequence) == (lease, self.sequence_of(lease))
         assert heard.code == code, f"{heard.code}, not {Code(code).name}: {heard.sentence}"
         return heard
 

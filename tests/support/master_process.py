@@ -10,7 +10,10 @@ from support.waiting import wait_until
 
 
 class MasterProcess:
-    """It serves `echo`, `add`, `fail`, `hold`, `once`, `note`, `progress`, `look`, `keep` and `kept`."""
+    """It serves `echo`, `add`, `fail`, `hold`, `once`, `note`, `progress`, `look`, `keep` and `kept`.
+
+    `options` are Master's, and `lease`, of `hold`.
+    """
 
     def __init__(self, backend: str, name: str = "m1", **options: Any) -> None:
         self.name = name

@@ -33,6 +33,7 @@ class Calls:
     """What the tests may ask."""
 
     def __init__(self, backend: str, options: dict[str, Any]) -> None:
+        lease = options.pop("lease", None)
         self._gate = threading.Event()
         self._begun: list[Request] = []
         self._adds = 0
@@ -42,7 +43,7 @@ class Calls:
         self.master.service("echo")(lambda request: (request.body, request.tensors))
         self.master.service("add", body=Pair)(self._add)
         self.master.service("fail")(self._fail)
-        self.master.service("hold")(self._hold)
+        self.master.service("hold", lease=lease)(self._hold)
         self.master.service("once", idempotent=False)(self._hold)
         self.master.service("note")(lambda request: self._notes.append(request.body))
         self.master.service("progress")(self._progress)

@@ -6,18 +6,23 @@ from typing import Any
 
 import msgspec
 
-from zproxy.client.worker_session import Delivery, WorkerSession
+from zproxy.client.answers import Answers
+from zproxy.client.delivery import Delivery
+from zproxy.client.worker_session import WorkerSession
 from zproxy.envelope import Envelope, Kind, Tlv, tlvs_pack, tlvs_parse
 
 NODE = 77  # the incarnation of the only node
 CREDIT = 4
+LEASE_MS = 3000
+OFFERS = [("gradients", 0, 0), ("metrics", 0, 1), ("long", LEASE_MS, 0)]
 
 
 class Talk:
     """One session and the zproxy that talks to it; `now` stands still unless a test moves it."""
 
-    def __init__(self, **welcome: Any) -> None:
-        self.session = WorkerSession("m1", 9, [("gradients", 0, 0), ("metrics", 0, 1)], CREDIT)
+    def __init__(self, answers: Answers | None = None, **welcome: Any) -> None:
+        self.answers = answers or Answers()
+        self.session = WorkerSession("m1", 9, OFFERS, CREDIT, self.answers)
         self.now = 100.0
         self.conversation = 0
         self.welcome_map = {"proxy": 1, "version": 1, "max_message": 1 << 20, "max_frames": 64, **welcome}
@@ -38,11 +43,16 @@ class Talk:
         self.session.hear(message, self.now)
 
     def request(self, lease: int, *, kind: int = Kind.REQUEST, **fields: Any) -> None:
-        given = {"service": "gradients", "name": "node1", "incarnation": NODE, "sequence": lease + 1000, "attempt": 1}
-        self.say(kind, content=b"\x91\xc0", **{**given, "lease": lease, "remaining_ms": 30_000, **fields})
+        asked = {"service": "gradients", "name": "node1", "incarnation": NODE, "attempt": 1}
+        given = {**asked, "sequence": self.sequence_of(lease), "lease": lease, "remaining_ms": 30_000, **fields}
+        self.say(kind, content=b"\x91\xc0", **given)
+
+    def sequence_of(self, lease: int) -> int:
+        """Another request in each conversation, unless a test says otherwise."""
+        return 200 * self.conversation + lease
 
     def cancel(self, lease: int, **fields: Any) -> None:
-        self.say(Kind.CANCEL, **{"incarnation": NODE, "sequence": lease + 1000, "lease": lease, **fields})
+        self.say(Kind.CANCEL, **{"incarnation": NODE, "sequence": self.sequence_of(lease), "lease": lease, **fields})
 
     def refuse(self, code: int, sentence: str = "because", **fields: Any) -> None:
         self.say(Kind.ERROR, code=code, tlvs=tlvs_pack({Tlv.SENTENCE: sentence.encode()}), **fields)

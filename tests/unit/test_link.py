@@ -9,6 +9,7 @@ import pytest
 import zmq
 
 from zproxy.client import link as module
+from zproxy.client.answers import Answers
 from zproxy.client.link import Link
 from zproxy.client.worker_session import WorkerSession
 from zproxy.envelope import Envelope, Kind
@@ -46,7 +47,7 @@ class Socket:
 @pytest.fixture
 def link(monkeypatch: pytest.MonkeyPatch) -> Link:
     monkeypatch.setattr(module, "ManagedSocket", Socket)
-    session = WorkerSession("master1", 9, [("sum", 0, 0)], 1)
+    session = WorkerSession("master1", 9, [("sum", 0, 0)], 1, Answers())
     return Link(zmq.Context.instance(), "tcp://127.0.0.1:1", session, lambda before, after: None, 0.0)
 
 

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.worker_talk import CREDIT, NODE, Talk
+from support.worker_talk import CREDIT, NODE, OFFERS, Talk
 
 import zproxy
-from zproxy.client.worker_session import COUNTERS, OUTCOMES, TRANSITIONS, Delivery, State
+from zproxy.client.delivery import Delivery, Failure
+from zproxy.client.worker_session import COUNTERS, OUTCOMES, TRANSITIONS, State
 from zproxy.envelope import Code, Kind, Tlv, offers_parse, tlvs_parse
 
 
@@ -38,7 +39,7 @@ def test_a_welcome_is_answered_with_ready_and_all_that_belongs_to_it() -> None:
         Kind.READY, "m1", 9, CREDIT, 5,
     )
     assert tlvs_parse(ready.tlvs) == {Tlv.AGENT: f"zproxy-python/{zproxy.__version__}".encode()}
-    assert offers_parse(offers) == [("gradients", 0, 0), ("metrics", 0, 1)]
+    assert offers_parse(offers) == OFFERS
     talk.say(Kind.ACCEPTED, content=b"\x80")
     assert talk.session.state is State.SERVING
 
@@ -231,8 +232,8 @@ def test_every_state_has_its_transitions_and_can_be_reached() -> None:
 
 STEPS = st.lists(
     st.sampled_from([
-        "welcome", "accepted", "request", "post", "cancel", "take", "reply", "fail", "goodbye", "name_in_use", "fenced",
-        "tick", "later", "lose", "leave", "give_back", "progress",
+        "welcome", "accepted", "request", "again", "post", "cancel", "take", "reply", "fail", "give_up", "goodbye",
+        "name_in_use", "fenced", "tick", "later", "lose", "leave", "give_back", "progress",
     ]),
     max_size=60,
 )
@@ -244,6 +245,7 @@ class Story:
     def __init__(self) -> None:
         self.talk = Talk()
         self.lease = 0
+        self.sequence = 0
         self.running: list[Delivery] = []
         self.answered: list[tuple[int, int]] = []  # conversation and lease
 
@@ -261,14 +263,22 @@ class Story:
         self.talk.say(Kind.ACCEPTED, content=msgspec.msgpack.encode({}))
 
     def request(self, kind: int = Kind.REQUEST) -> None:
+        self.sequence += 1
+        self.deliver(kind)
+
+    def again(self) -> None:
+        """The newest request, under another lease."""
+        self.deliver(Kind.REQUEST)
+
+    def deliver(self, kind: int) -> None:
         self.lease += 1
-        self.talk.request(self.lease, kind=kind, remaining_ms=1000)
+        self.talk.request(self.lease, kind=kind, remaining_ms=1000, sequence=self.sequence)
 
     def post(self) -> None:
         self.request(Kind.POST)
 
     def cancel(self) -> None:
-        self.talk.cancel(self.lease)
+        self.talk.cancel(self.lease, sequence=self.sequence)
 
     def take(self) -> None:
         taken = self.talk.session.take(self.talk.now)
@@ -276,11 +286,15 @@ class Story:
 
     def reply(self) -> None:
         if self.running:
-            self.talk.session.reply(self.running.pop(), [b"\x91\xc0"])
+            self.talk.answers.end(self.running.pop(), [b"\x91\xc0"])
 
     def fail(self) -> None:
         if self.running:
-            self.talk.session.fail(self.running.pop(0), Code.HANDLER_ERROR, "no")
+            self.talk.answers.end(self.running.pop(0), Failure(Code.HANDLER_ERROR, "no"))
+
+    def give_up(self) -> None:
+        if self.running:
+            self.talk.answers.end(self.running.pop(0), Failure(Code.CANCELLED, "no more"))
 
     def progress(self) -> None:
         if self.running:
@@ -308,7 +322,10 @@ def test_each_delivery_has_one_outcome_whatever_happens(steps: list[str]) -> Non
     for name in ["welcome", "accepted", *steps]:
         story.step(name)
         waiting = len(story.talk.session._waiting)
-        assert story.talk.count("in_flight") == waiting + len(story.running)
+        held = [each for running in story.running for each in (running, *running.joined)]
+        assert story.talk.count("in_flight") == waiting + len(held)
+        ids = [(each.envelope.sequence, each.is_post) for each in story.running]
+        assert len({each for each in ids if not each[1]}) == sum(not each[1] for each in ids), "one request runs twice"
     while story.running:
         story.step("reply")
     story.step("give_back")

@@ -7,9 +7,10 @@ Called by Master alone, which it does not know: a Master that is dropped can so 
 
 Handler threads take turns at reading: the one that leads polls the links' descriptors, takes one delivery and runs it
 itself; nothing is handed from thread to thread. While all of them run handlers, nobody leads. Then the watcher reads
-every WATCH_S, so that a CANCEL or a new WELCOME is heard, and READY said again, however long the handlers take; a
-handler that asks `is_cancelled` reads at once. The watcher is the thread that calls `watch`: with Master.run the
-caller's own, which signals reach at once even while handlers compute. It sleeps for good while nothing is in hand.
+every WATCH_S, so that a CANCEL or a new WELCOME is heard, READY said again and leases extended, however long the
+handlers take; a handler that asks `is_cancelled` reads at once. The watcher is the thread that calls `watch`: with
+Master.run the caller's own, which signals reach at once even while handlers compute. It sleeps for good while nothing
+is in hand.
 
 Rule 1. A link or session is touched under the lock only; handlers run without it.
 Rule 2. Whoever touches a link while another thread polls wakes that one if there is something to read: a send takes
@@ -29,9 +30,11 @@ from contextlib import suppress
 
 import zmq
 
+from zproxy.client.answers import Answers
+from zproxy.client.delivery import Delivery
 from zproxy.client.link import Link
-from zproxy.client.services import Failure, Outcome, Services
-from zproxy.client.worker_session import Delivery, WorkerSession
+from zproxy.client.services import Services
+from zproxy.client.worker_session import WorkerSession
 from zproxy.errors import error_of
 from zproxy.processes import Stop
 
@@ -51,6 +54,7 @@ class Crew:
         name: str,
         endpoints: Sequence[str],
         services: Services,
+        answers: Answers,
         concurrency: int,
         drain_s: float,
         session: Callable[[], WorkerSession],
@@ -62,6 +66,8 @@ class Crew:
         self.ended = threading.Event()  # all is closed
         self._name = name
         self._services = services
+        self._answers = answers
+        self._watch_s = min(WATCH_S, services.shortest_lease_s / 6)  # due a third after they began, said within half
         self._lock = threading.Lock()
         self._lead = threading.Lock()
         self._is_polling = False
@@ -142,9 +148,8 @@ class Crew:
 
     def progress(self, delivery: Delivery, percent: float, step: int | None) -> None:
         with self._lock:
-            for link in self._links:
-                link.session.progress(delivery, percent, step)
-                self._flush(link)
+            delivery.newest.session.progress(delivery.newest, percent, step)
+            self._flush_all()
 
     # ---- a handler's thread ----
 
@@ -162,10 +167,10 @@ class Crew:
         taken = self._next()
         if taken is None:
             return False
-        self._work(*taken)
+        self._work(taken)
         return True
 
-    def _next(self) -> tuple[Link, Delivery] | None:
+    def _next(self) -> Delivery | None:
         """A delivery to run, however long it takes to come; None: there will be none."""
         has_waited = False
         with self._lead:
@@ -183,16 +188,16 @@ class Crew:
                 self._wait(wait_ms)
                 has_waited = True
 
-    def _work(self, link: Link, delivery: Delivery) -> None:
+    def _work(self, delivery: Delivery) -> None:
         outcome = self._services.outcome_of(delivery, self)
         with self._lock:
             self._running -= 1
-            _answer(link.session, delivery, outcome)
-            self._flush(link)
+            self._answers.end(delivery, outcome)
+            self._flush_all()
             if self._is_leaving:
                 self.stop.wake()
 
-    def _take(self, now: float) -> tuple[Link, Delivery] | None:
+    def _take(self, now: float) -> Delivery | None:
         self._read_all(now)
         if self._is_leaving:
             self.stop.wake()
@@ -209,7 +214,7 @@ class Crew:
                 if self._is_watcher_idle:
                     self._is_watcher_idle = False
                     self.stop.wake()
-                return link, delivery
+                return delivery
         return None
 
     def _wait(self, wait_ms: float | None) -> None:
@@ -229,7 +234,7 @@ class Crew:
             # Not by `_running` alone: handlers are short, and waking the watcher for each would halve their rate.
             self._is_watcher_idle = not self._running and self._begun == self._begun_before
             self._begun_before = self._begun
-            return None if self._is_watcher_idle else WATCH_S
+            return None if self._is_watcher_idle else self._watch_s
 
     def _steer(self, now: float) -> None:
         if not self._is_polling:
@@ -297,6 +302,11 @@ class Crew:
                 logger.error("%s ends: the proxy at %s refuses it: %s", self._name, link.endpoint, self.error)
                 self.stop.wake()
 
+    def _flush_all(self) -> None:
+        for link in self._links:
+            if link.session.outbox or link.session.has_work:
+                self._flush(link)
+
     def _flush(self, link: Link) -> None:
         link.flush()
         if not self._is_polling or self.is_over:
@@ -339,10 +349,3 @@ class Crew:
         for remark in link.session.remarks:
             logger.warning("%s: %s", link.endpoint, remark)
         link.session.remarks.clear()
-
-
-def _answer(session: WorkerSession, delivery: Delivery, outcome: Outcome) -> None:
-    if isinstance(outcome, Failure):
-        session.fail(delivery, outcome.code, outcome.sentence, outcome.content)
-    else:
-        session.reply(delivery, outcome)

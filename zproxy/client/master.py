@@ -18,6 +18,7 @@ from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, TypeVar
 
+from zproxy.client.answers import Answers
 from zproxy.client.crew import Crew
 from zproxy.client.services import Handler, Service, Services
 from zproxy.client.worker_session import COUNTERS, WorkerSession
@@ -68,7 +69,7 @@ class Master:
         self.name = _default_name() if name is None else name
         self.concurrency = concurrency
         self.prefetch = concurrency if prefetch is None else prefetch
-        self.drain = _seconds(drain)
+        self.drain = _seconds("drain", drain)
         self._services = Services()
         self._lock = threading.Lock()
         self._crew: Crew | None = None
@@ -77,25 +78,28 @@ class Master:
         self._check()
 
     def service(
-        self, name: str, *, body: Any = Any, idempotent: bool = True
+        self, name: str, *, body: Any = Any, idempotent: bool = True, lease: Time | None = None
     ) -> Callable[[AnyHandler], AnyHandler]:
         """Offers service `name`, or "*": any that no worker names, by the handler it decorates.
 
         The handler takes a Request and returns a body, or (body, tensors): a tuple of two whose second is a dict or
         None. `body`: the type that requests' bodies are to have, whatever msgspec can decode to; one that does not fit
         is answered MALFORMED, without the handler. Not `idempotent`: what a worker may have begun is never delivered
-        again. Raises ServiceError for a name that is bad or taken, MasterStarted.
+        again. `lease`: seconds, or text like "5s", after which a process that stands still loses what it has to
+        another master, though its connection stands; the master extends it while its threads run, however long the
+        handler takes. Raises ServiceError for a name that is bad or taken, SettingError, MasterStarted.
         """
 
         if callable(name):
             raise ServiceError("a service has a name: write @master.service('NAME'), not @master.service")
+        lease_s = 0.0 if lease is None else _seconds("lease", lease)
 
         def offer(handler: AnyHandler) -> AnyHandler:
             self._check_owner()
             with self._lock:
                 if self._crew is not None:
                     raise MasterStarted(f"{self.name} has started: add service {name!r} before")
-                self._services.add(Service(name, handler, body, idempotent))
+                self._services.add(Service(name, handler, body, idempotent, lease_s))
             return handler
 
         return offer
@@ -132,7 +136,7 @@ class Master:
         if crew is None:
             return
         if drain is not None:
-            crew.drain_s = _seconds(drain)
+            crew.drain_s = _seconds("drain", drain)
         crew.stop.ask()
         if not crew.has(threading.current_thread()):
             crew.ended.wait(crew.drain_s + STOP_MARGIN_S)
@@ -185,13 +189,15 @@ class Master:
         incarnation = secrets.randbits(64) or 1
         offers = tuple(self._services.offers())
         credit = self.concurrency + self.prefetch
+        answers = Answers()
         return Crew(
             self.name,
             self.endpoints,
             self._services,
+            answers,
             concurrency=self.concurrency,
             drain_s=self.drain,
-            session=lambda: WorkerSession(self.name, incarnation, offers, credit),
+            session=lambda: WorkerSession(self.name, incarnation, offers, credit, answers),
         )
 
 
@@ -207,11 +213,11 @@ def _is_whole(number: object) -> bool:
     return isinstance(number, int) and not isinstance(number, bool)
 
 
-def _seconds(drain: Time) -> float:
+def _seconds(what: str, given: Time) -> float:
     try:
-        return parse_time(drain)
+        return parse_time(given)
     except ValueError as error:
-        raise SettingError(f"drain: {error}") from error
+        raise SettingError(f"{what}: {error}") from error
 
 
 def _raise_if(error: BaseException | None) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zproxy.client.delivery import Delivery
 from zproxy.client.pending import STEP_MAX, per_cent, whole
-from zproxy.client.worker_session import Delivery
 from zproxy.envelope import Code, Flag
 from zproxy.errors import error_of
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zproxy.client.delivery import Delivery, Failure, Outcome
 from zproxy.client.request import Line, Request
-from zproxy.client.worker_session import Delivery, cut
+from zproxy.client.worker_session import ANY, cut
 from zproxy.content import pack, unpack
 from zproxy.envelope import Code
 from zproxy.errors import APPLICATION_CODES_FROM, ApplicationError, MalformedContent, RequestCancelled, ServiceError
@@ -28,10 +30,10 @@ logger = logging.getLogger("zproxy.master")
 
 Handler = Callable[[Request], Any]
 
-ANY = "*"
 OFFERS_MAX = 1024
 NOT_IDEMPOTENT = 1
 APPLICATION_CODES = range(APPLICATION_CODES_FROM, 0x10000)
+LEASE_MIN_S, LEASE_MAX_S = 0.1, 86_400.0  # a third of it has to be longer than a busy machine's hiccups
 TEXT_BYTES_MAX = 4096  # of an exception's text across the wire; the log has all of it
 
 
@@ -41,18 +43,7 @@ class Service:
     handler: Handler
     body_type: Any
     is_idempotent: bool
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An ERROR to be: its code, its sentence, its content."""
-
-    code: int
-    sentence: str
-    content: bytes = b""
-
-
-Outcome = list[bytes | memoryview] | Failure
+    lease_s: float = 0.0  # 0: none
 
 
 class Services:
@@ -80,7 +71,12 @@ class Services:
     def offers(self) -> Iterable[tuple[str, int, int]]:
         """What READY says of them: name, lease_ms, flags."""
         for service in self._by_name.values():
-            yield service.name, 0, 0 if service.is_idempotent else NOT_IDEMPOTENT
+            yield service.name, round(service.lease_s * 1000), 0 if service.is_idempotent else NOT_IDEMPOTENT
+
+    @property
+    def shortest_lease_s(self) -> float:
+        """Infinite where there is none."""
+        return min((service.lease_s for service in self._by_name.values() if service.lease_s), default=math.inf)
 
     def outcome_of(self, delivery: Delivery, line: Line) -> Outcome:
         """Runs the handler. Raises nothing."""
@@ -115,6 +111,9 @@ def _check_words(service: Service) -> None:
         raise ServiceError(f"bad service {name!r}: {NAME_RULE}, or '*' for any service")
     if not isinstance(service.is_idempotent, bool):
         raise ServiceError(f"bad idempotent {service.is_idempotent!r} of service {name!r}: True or False")
+    if service.lease_s and not LEASE_MIN_S <= service.lease_s <= LEASE_MAX_S:
+        least, most = LEASE_MIN_S, LEASE_MAX_S
+        raise ServiceError(f"bad lease {service.lease_s:g} s of service {name!r}: {least:g} to {most:g} s, or None")
     try:
         msgspec.msgpack.Decoder(service.body_type)
     except TypeError as error:

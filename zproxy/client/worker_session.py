@@ -4,8 +4,10 @@ Called by the crew, which owns the socket, hands in every message with the time 
 sends what is in the outbox. It has no socket, thread or clock, and calls no handler.
 
     WELCOME ─► hear ─────────────────────────► READY in the outbox
-    REQUEST ─► hear ─► waiting ─► take ─► the handler runs ─► reply, fail ─► REPLY or ERROR in the outbox
+    REQUEST ─► hear ─► waiting ─► take ─► the handler runs ─► answer ─► REPLY or ERROR in the outbox
+                    └► answered before: the same again; or it runs: answered with it (`answers`)
     CANCEL  ─► hear ─► waiting: ERROR CANCELLED in the outbox; taken: `is_cancelled`
+    tick    ─► PROGRESS for each lease that would end, a third of its time after it was last extended
 
 Rule 1. A delivery is answered once, under its lease, and only in the conversation it came in.
 Rule 2. Each delivery counts as one of OUTCOMES; until then it is in flight.
@@ -22,30 +24,36 @@ from typing import Any
 import msgspec
 
 from zproxy.client.agent import agent
+from zproxy.client.answers import Answers
+from zproxy.client.delivery import Delivery, Failure, Frame, Outcome
 from zproxy.client.pending import bytes_of
 from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, offers_pack, tlvs_pack, tlvs_parse
 from zproxy.errors import MalformedEnvelope
 from zproxy.units import show_size
 
-Frame = Any
-"""Bytes, or anything with a contiguous buffer."""
-
 RETRY_S = 1.0  # until READY is said again, where a refusal does not say how long
 SENTENCE_BYTES_MAX = 1024  # leaves room in an ERROR's TLVs, and in a log line
+OUTBOX_FULL = 100  # messages: what has to wait for these would not extend a lease in time
+ANY = "*"  # the service of whatever nobody names
 
-OUTCOMES = ("replied", "failed", "malformed", "too_large", "cancelled", "expired", "returned", "discarded", "late")
+OUTCOMES = (
+    "replied", "failed", "malformed", "too_large", "repeated", "cancelled", "expired", "returned", "discarded", "late",
+)  # fmt: skip
 COUNTERS = {
     "delivered": "requests and posts that came",
     "replied": "answered with what the handler returned",
     "failed": "answered with an error of the handler, or of encoding what it returned",
     "malformed": "answered MALFORMED: the body or the tensors do not fit",
     "too_large": "answered TOO_LARGE: the reply is over the proxy's limit",
-    "cancelled": "answered CANCELLED: not begun, or given up by its handler",
+    "repeated": "answered with what its request came to before, without the handler",
+    "cancelled": "answered CANCELLED: not begun, given up by its handler, or answered by a later delivery",
     "expired": "answered BUSY: the deadline was over before a handler began",
     "returned": "answered BUSY: not begun when the master ended",
     "discarded": "not begun when the connection to the proxy ended; it delivers them again",
     "late": "finished after the connection had ended: the answer was dropped",
     "dropped": "messages of an ended conversation, or unreadable",
+    "joined": "came while their request ran, and were answered with it",
+    "extended": "leases of what takes long, by PROGRESS",
     "welcomes": "conversations with a proxy, from its WELCOME",
 }
 
@@ -97,29 +105,11 @@ class Welcome(msgspec.Struct):
     max_frames: int = 0
 
 
-class Delivery:
-    """One request or post, from its coming to its answer. The crew reads it; only the session changes it."""
-
-    __slots__ = ("content", "deadline", "envelope", "is_begun", "is_cancelled", "tensors")
-
-    def __init__(self, envelope: Envelope, content: Frame, tensors: Sequence[Frame], now: float) -> None:
-        self.envelope = envelope
-        self.content = content
-        self.tensors = tensors
-        self.deadline = now + envelope.remaining_ms / 1000
-        self.is_begun = False
-        self.is_cancelled = False  # nobody waits for the answer: CANCEL came, or a request's connection ended
-
-    @property
-    def is_post(self) -> bool:
-        return self.envelope.kind == _POST
-
-
 class WorkerSession:
     """One worker's side of its conversations with one zproxy; `offers` are (service, lease_ms, flags)."""
 
     def __init__(
-        self, name: str, incarnation: int, offers: Sequence[tuple[str, int, int]], credit: int
+        self, name: str, incarnation: int, offers: Sequence[tuple[str, int, int]], credit: int, answers: Answers
     ) -> None:
         self.state = State.APART
         self.outbox: deque[list[Frame]] = deque()  # messages to be sent, in this order
@@ -130,7 +120,10 @@ class WorkerSession:
         self._name = name
         self._incarnation = incarnation
         self._offers = offers_pack(offers)
+        self._named = {service for service, _, _ in offers}
+        self._leases_s = {service: lease_ms / 1000 for service, lease_ms, _ in offers if lease_ms}
         self._credit = credit
+        self._answers = answers
         self._limits = Welcome()
         self._conversation: int | None = None
         self._waiting: deque[Delivery] = deque()
@@ -174,16 +167,35 @@ class WorkerSession:
             self.counts["dropped"] += 1  # cannot be answered, or is here already
             return
         content = frames[1] if len(frames) > 1 else b""
-        delivery = Delivery(envelope, content, frames[2:], now)
+        lease_s = self._lease_s_of(envelope.service) if self._leases_s else 0.0
+        delivery = Delivery(self, envelope, content, frames[2:], now, lease_s)
         self._live[envelope.lease] = delivery
-        self._waiting.append(delivery)
         self.counts["delivered"] += 1
+        if lease_s:
+            self._be_due(delivery.extend_at)
+        if not self._needs_no_handler(delivery):
+            self._waiting.append(delivery)
+
+    def _lease_s_of(self, service: str) -> float:
+        return self._leases_s.get(service) or (0.0 if service in self._named else self._leases_s.get(ANY, 0.0))
+
+    def _needs_no_handler(self, delivery: Delivery) -> bool:
+        """Its request is answered, or runs."""
+        outcome = self._answers.repeat(delivery)
+        if outcome is not None:
+            self.answer(delivery, outcome, is_repeated=True)
+            return True
+        if self._answers.join(delivery):
+            delivery.is_begun = True
+            self.counts["joined"] += 1
+            return True
+        return False
 
     def _hear_cancel(self, envelope: Envelope, now: float) -> None:
         delivery = self._live.get(envelope.lease)
         if delivery is None or not _is_of(envelope, delivery.envelope):
             return
-        delivery.is_cancelled = True
+        delivery.is_withdrawn = True
         if not delivery.is_begun:
             self._waiting.remove(delivery)
             self.fail(delivery, Code.CANCELLED, "cancelled before a handler began")
@@ -232,21 +244,39 @@ class WorkerSession:
         """The next delivery to run, begun by this call; None: there is none. Expired ones are answered here."""
         while self._waiting:
             delivery = self._waiting.popleft()
-            if delivery.deadline > now:
+            if delivery.deadline <= now:
+                # BUSY, because nothing was begun: the proxy's own deadline ends it, with a word that says more.
+                self._answer_error(delivery, Code.BUSY, "the deadline was over before a handler began", "expired")
+            elif not self._needs_no_handler(delivery):
                 delivery.is_begun = True
+                self._answers.begin(delivery)
                 return delivery
-            # BUSY, because nothing was begun: the proxy's own deadline ends it, with a word that says more.
-            self._answer_error(delivery, Code.BUSY, "the deadline was over before a handler began", "expired")
         return None
 
-    def reply(self, delivery: Delivery, content: Sequence[Frame]) -> None:
+    def answer(self, delivery: Delivery, outcome: Outcome, is_repeated: bool = False) -> None:
+        """With what its handler came to, or had come to before."""
+        if isinstance(outcome, Failure):
+            counter = "repeated" if is_repeated else OUTCOME_OF_CODE.get(int(outcome.code), "failed")
+            self._answer_error(delivery, outcome.code, outcome.sentence, counter, outcome.content)
+        else:
+            self.reply(delivery, outcome, "repeated" if is_repeated else "replied")
+
+    def begin_anew(self, delivery: Delivery) -> None:
+        """What it was to be answered with has not come about: it waits for a handler of its own, before others."""
+        delivery.is_begun = False
+        if self.holds(delivery):
+            self._waiting.appendleft(delivery)
+        else:
+            self.counts["discarded"] += 1
+
+    def reply(self, delivery: Delivery, content: Sequence[Frame], counter: str = "replied") -> None:
         """Answers with what the handler returned, or TOO_LARGE where zproxy would not take it."""
         message = [delivery.envelope.answer_head(_REPLY), *content]
         excess = self._excess_of(message)
         if excess:
             self.fail(delivery, Code.TOO_LARGE, f"the reply of {delivery.envelope.service} has {excess}")
         else:
-            self._answer(delivery, message, "replied")
+            self._answer(delivery, message, counter)
 
     def fail(self, delivery: Delivery, code: int, sentence: str, content: bytes = b"") -> None:
         """Answers with an ERROR: one of those a worker may send, or the application's own, from CODE_YOURS on."""
@@ -254,7 +284,7 @@ class WorkerSession:
 
     def progress(self, delivery: Delivery, percent: float, step: int | None) -> None:
         """Tells how far it is, if anybody still waits."""
-        if not self._is_live(delivery):
+        if not self.holds(delivery):
             return
         flags = _HAS_PROGRESS if step is None else _HAS_PROGRESS | _HAS_STEP
         self.outbox.append([self._envelope_of(delivery, _PROGRESS, progress=percent, step=step or 0, flags=flags)])
@@ -283,7 +313,7 @@ class WorkerSession:
         self._waiting.clear()
         for delivery in self._live.values():
             # A post was delivered for its own sake; of a request, another delivery is what counts now.
-            delivery.is_cancelled = delivery.is_cancelled or not delivery.is_post
+            delivery.is_withdrawn = delivery.is_withdrawn or not delivery.is_post
         self._live.clear()
         self._conversation = None
         self.due_at = None
@@ -293,19 +323,40 @@ class WorkerSession:
             self._enter(State.APART)
 
     def tick(self, now: float) -> None:
-        """Says READY again when its time has come."""
-        if self.due_at is not None and now >= self.due_at:
+        """Says READY again, or that this process lives, when its time has come."""
+        if self.due_at is None or now < self.due_at:
+            return
+        if self.state is State.REFUSED:
             self._say_ready()
+        else:
+            self._extend(now)
+
+    def _extend(self, now: float) -> None:
+        """The leases that would end; a process that stands still says nothing, and loses them."""
+        self.due_at = None
+        is_full = len(self.outbox) >= OUTBOX_FULL
+        for delivery in self._live.values():
+            if not delivery.lease_s or delivery.is_withdrawn:
+                continue
+            if now >= delivery.extend_at:
+                delivery.extend_at = now + delivery.lease_s / 3
+                if not is_full:
+                    self.counts["extended"] += 1
+                    self.outbox.append([self._envelope_of(delivery, _PROGRESS)])
+            self._be_due(delivery.extend_at)
+
+    def _be_due(self, at: float) -> None:
+        if self.due_at is None or at < self.due_at:
+            self.due_at = at
 
     def stats(self) -> dict[str, int]:
         """COUNTERS, and `in_flight`: delivered and without an outcome yet."""
         outcomes = sum(self.counts[outcome] for outcome in OUTCOMES)
         return {**self.counts, "in_flight": self.counts["delivered"] - outcomes}
 
-    @property
-    def is_holding(self) -> bool:
-        """Is a delivery here that has to be answered?"""
-        return bool(self._live)
+    def holds(self, delivery: Delivery) -> bool:
+        """Has it still to be answered?"""
+        return self._live.get(delivery.envelope.lease) is delivery
 
     @property
     def has_work(self) -> bool:
@@ -345,7 +396,7 @@ class WorkerSession:
         self._answer(delivery, [envelope, content] if content else [envelope], outcome)
 
     def _answer(self, delivery: Delivery, message: list[Frame], outcome: str) -> None:
-        if not self._is_live(delivery):
+        if not self.holds(delivery):
             self.counts["late"] += 1
             return
         del self._live[delivery.envelope.lease]
@@ -353,9 +404,6 @@ class WorkerSession:
         self.outbox.append(message)
         if self.state is not State.SERVING:
             self._settle()
-
-    def _is_live(self, delivery: Delivery) -> bool:
-        return self._live.get(delivery.envelope.lease) is delivery
 
     def _excess_of(self, message: list[Frame]) -> str:
         """What of a message is over zproxy's limits, and over which; "": nothing."""
