@@ -6,17 +6,18 @@ Here is only which room an event belongs to, what may be said by whom, and the o
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from zproxy.broker.chain cimport chains_close, chains_open
 from zproxy.broker.deadline cimport (
     DEADLINE_NONE, deadline_expire, deadlines_close, deadlines_due_ms, deadlines_open
 )
 from zproxy.broker.demand cimport (
     demand_abort, demand_cancel, demand_doubt, demand_expire, demand_need_hello, demand_take, demand_unkept
 )
-from zproxy.broker.dispatch cimport dispatch_address, dispatch_next, worker_changed
+from zproxy.broker.dispatch cimport dispatch_address, dispatch_again, dispatch_next, worker_changed
 from zproxy.broker.index cimport index_close, index_open
 from zproxy.broker.keeping cimport keeping_close, keeping_open
 from zproxy.broker.ledger cimport (
-    errand_drop, ledger_free, ledger_keep, ledger_retain, ledger_settle, ledger_unkeep
+    errand_drop, ledger_free, ledger_keep, ledger_retain, ledger_settle, ledger_unkeep, ledger_unwait
 )
 from zproxy.broker.outcome cimport outcome_progress, outcome_take, outcome_undelivered
 from zproxy.broker.peer cimport (
@@ -29,7 +30,7 @@ from zproxy.broker.presence cimport (
 )
 from zproxy.broker.recall cimport recall_code, recall_forget, recall_undo, recall_unkept
 from zproxy.broker.request cimport (
-    REQUEST_ABANDONED, REQUEST_AWAITED, REQUEST_ENDING, REQUEST_LEASED, REQUEST_WAITING, Request,
+    REQUEST_ABANDONED, REQUEST_AWAITED, REQUEST_BEHIND, REQUEST_ENDING, REQUEST_LEASED, REQUEST_WAITING, Request,
     lease_find, lease_of, requests_close, requests_open
 )
 from zproxy.broker.retry cimport retry_is_due, retry_is_possible, retry_next
@@ -61,7 +62,9 @@ cdef int broker_open(Broker* broker, const Limits* limits, Counters* counters, u
         return -1
     if services_open(&broker.services, seed, limits.policy, limits.policies, limits.policies_bytes) != 0:
         return -1
-    return index_open(&broker.open, seed) or waiting_open(&broker.waiting, seed)
+    if index_open(&broker.open, seed) != 0 or waiting_open(&broker.waiting, seed) != 0:
+        return -1
+    return chains_open(&broker.chains, seed)
 
 
 cdef void broker_close(Broker* broker) noexcept nogil:
@@ -70,6 +73,7 @@ cdef void broker_close(Broker* broker) noexcept nogil:
     requests_close(&broker.requests)
     deadlines_close(&broker.deadlines)
     waiting_close(&broker.waiting)
+    chains_close(&broker.chains)
     keeping_close(&broker.keeping)
     index_close(&broker.open)
 
@@ -304,7 +308,7 @@ cdef void say_about(
         envelope.head.lease = lease_of(request, slot)
 
 
-# What is to be said about a request follows from its state.
+# What is to be said about a request, or done, follows from its state.
 cdef void errand_do(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef Request* request = &broker.requests.table[slot]
     errand_drop(broker, slot)
@@ -315,6 +319,9 @@ cdef void errand_do(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdi
         say_resend(broker, request, envelope, verdict)
     elif request.state == <int>REQUEST_LEASED:
         say_about(broker, slot, request.node, ACCEPTED, envelope, verdict)
+    elif request.state == <int>REQUEST_BEHIND:
+        ledger_unwait(broker, slot)
+        dispatch_again(broker, slot)
     elif request.state == <int>REQUEST_ENDING:
         if request.code == 0:
             say_about(broker, slot, request.node, ACCEPTED, envelope, verdict)

@@ -6,13 +6,13 @@ from zproxy.broker.deadline cimport deadline_arm
 from zproxy.broker.dispatch cimport dispatch_address, dispatch_arrival
 from zproxy.broker.index cimport INDEX_NONE, index_find
 from zproxy.broker.ledger cimport (
-    ledger_abandon, ledger_accept, ledger_arm, ledger_end, ledger_free, ledger_keep, ledger_retain, ledger_settle,
-    ledger_split, ledger_unkeep, ledger_unwait, ledger_wait
+    ledger_abandon, ledger_accept, ledger_arm, ledger_end, ledger_free, ledger_keep, ledger_order, ledger_retain,
+    ledger_settle, ledger_split, ledger_unkeep, ledger_unwait, ledger_wait
 )
 from zproxy.broker.peer cimport Peer
 from zproxy.broker.recall cimport recall_answer, recall_code
 from zproxy.broker.request cimport (
-    REQUEST_AWAITED, REQUEST_ENDING, REQUEST_LEASED, REQUEST_RESTING, REQUEST_WAITING, Request, request_is_nobodys
+    REQUEST_AWAITED, REQUEST_BEHIND, REQUEST_ENDING, REQUEST_LEASED, REQUEST_RESTING, REQUEST_WAITING, Request, request_is_nobodys
 )
 from zproxy.broker.retry cimport MISHAP_SILENT, retry_is_possible, retry_refusal, retry_resume, retry_take
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_number, sentence_words
@@ -29,7 +29,7 @@ from zproxy.counters cimport (
     counter_add
 )
 from zproxy.envelope cimport (
-    BUSY, CANCELLED, DRAINING, NEED_HELLO, NO_WORKER, NOT_IDEMPOTENT, NOT_SHARED, ORDERED, OUTCOME_UNKNOWN, POST,
+    BUSY, CANCELLED, DRAINING, NEED_HELLO, NO_WORKER, NOT_IDEMPOTENT, NOT_SHARED, OUTCOME_UNKNOWN, POST,
     RESENT, SHARED, TIMEOUT, UNKNOWN_SERVICE, Code, EnvelopeView
 )
 
@@ -75,6 +75,7 @@ cdef void demand_resume(
     request.deadline_ms = min(request.deadline_ms, broker.now_ms + envelope.head.remaining_ms)
     request.message_bytes = message_bytes
     ledger_unwait(broker, slot)
+    take_in_hand(broker, slot)
     demand_route(broker, slot, envelope, verdict)
     ledger_arm(broker, slot)    # its deadline may be nearer now
 
@@ -100,9 +101,6 @@ cdef void say_unknown(Broker* broker, const uint8_t* service, uint8_t service_by
 
 # Says why a new request is not accepted; or False: it may be.
 cdef bint demand_refuse(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
-    if envelope.head.flags & <int>ORDERED:
-        say_malformed(broker, node, b"this version of zproxy does not order requests", envelope, verdict)
-        return True
     if envelope.head.flags & <int>SHARED:
         sentence_begin(&broker.sentence, b"this version of zproxy shares no memory: send it with frames")
         refuse(broker, node, NOT_SHARED, MANAGED_REFUSED_NOT_SHARED, envelope, verdict)
@@ -118,17 +116,21 @@ cdef bint demand_refuse(Broker* broker, Peer* node, EnvelopeView* envelope, Verd
     return False
 
 
+# Nobody can take it now: it is kept, at its node's charge.
+cdef void demand_keep(Broker* broker, uint32_t slot, Verdict* verdict) noexcept nogil:
+    ledger_keep(broker, slot)
+    verdict.kind = VERDICT_KEEP
+    verdict.is_charged = True
+    verdict.payload = broker.requests.table[slot].payload
+
+
 # To the worker that takes it, kept for another delivery, or into the queue.
 cdef void demand_route(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef Peer* worker = dispatch_arrival(broker, slot)
     cdef const Request* request = &broker.requests.table[slot]
-    take_in_hand(broker, slot)
     if worker == NULL:
         ledger_wait(broker, slot)
-        ledger_keep(broker, slot)
-        verdict.kind = VERDICT_KEEP
-        verdict.is_charged = True
-        verdict.payload = request.payload
+        demand_keep(broker, slot, verdict)
         return
     dispatch_address(broker, slot, envelope)
     verdict.kind = VERDICT_PASS
@@ -161,6 +163,10 @@ cdef void demand_take(
     if slot == <uint32_t>REQUEST_NONE:
         service_settle(&broker.services, service)
         say_busy(broker, node, envelope, verdict)
+        return
+    take_in_hand(broker, slot)
+    if broker.requests.table[slot].is_ordered and not ledger_order(broker, slot):
+        demand_keep(broker, slot, verdict)
         return
     demand_route(broker, slot, envelope, verdict)
 
@@ -245,15 +251,18 @@ cdef Code between_fault(Broker* broker, const Request* request) noexcept nogil:
 # Why nobody has taken it, composed as the sentence.
 cdef Code waiting_fault(Broker* broker, const Request* request) noexcept nogil:
     cdef const Service* service = request.service
-    cdef const Peer* home
+    cdef const Peer* home = NULL
     cdef Code code = TIMEOUT
-    if request.state != <int>REQUEST_WAITING:
+    if request.state == <int>REQUEST_RESTING or request.state == <int>REQUEST_AWAITED:
         return between_fault(broker, request)
-    home = broker.waiting.lanes[request.lane].lanes.worker
+    if request.state == <int>REQUEST_WAITING:
+        home = broker.waiting.lanes[request.lane].lanes.worker
     if home != NULL:
         sentence_begin(&broker.sentence, b"worker ")
         sentence_name(&broker.sentence, home.name, home.name_bytes)
         sentence_words(&broker.sentence, b" was busy or paused, which alone has its key, for service ")
+    elif request.state == <int>REQUEST_BEHIND and service_has_worker(&broker.services, service):
+        sentence_begin(&broker.sentence, b"an earlier ordered request of its key was not over, for service ")
     elif service_has_worker(&broker.services, service):
         sentence_begin(&broker.sentence, b"all workers were busy or paused that offer service ")
     elif service_was_offered(&broker.services, service):

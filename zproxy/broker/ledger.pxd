@@ -1,6 +1,6 @@
 """Ledger: a request's steps, each booked at once everywhere it is known: queues, index, deadlines, places, counters.
 
-    accept ─► wait ─► lease ─► settle ─► free
+    accept ─► order ─► wait ─► lease ─► settle ─► free
       │         │       ├► settle, abandon ─► (the worker answers or goes) ─► unlease, free
       │         │       └► unlease, or split ─► wait again, rest or await ─► wait …
       │         └► settle ─► free, or drop: where there is more to end than one verdict can say
@@ -25,10 +25,13 @@ cdef uint32_t ledger_accept(
     Broker* broker, Peer* node, Service* service, const Head* head, uint64_t message_bytes
 ) noexcept nogil
 
+# It is ordered. Is it the first of its key? Else it stands behind until an errand says that it is.
+cdef bint ledger_order(Broker* broker, uint32_t slot) noexcept nogil
+
 # It waits: behind its node's others, or, having been with a worker, before them.
 cdef void ledger_wait(Broker* broker, uint32_t slot) noexcept nogil
 
-# It leaves the lane it waits in, or rests no more, or is no more awaited; its state is to be changed by the caller.
+# It leaves the lane it waits in, stands behind no more, rests no more, or is no more awaited; its state is to be changed by the caller.
 cdef void ledger_unwait(Broker* broker, uint32_t slot) noexcept nogil
 
 # It is the worker's: a new lease, one attempt and one place more.

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport INT64_MAX, int64_t, uint16_t, uint32_t, uint64_t
 
+from zproxy.broker.chain cimport chain_enter, chain_leave, chain_release, chain_share, chains_reserve
 from zproxy.broker.deadline cimport deadline_arm, deadline_disarm, deadlines_reserve
 from zproxy.broker.index cimport index_add, index_remove, index_reserve
 from zproxy.broker.keeping cimport (
@@ -9,8 +10,8 @@ from zproxy.broker.keeping cimport (
 )
 from zproxy.broker.peer cimport Peer, peer_release
 from zproxy.broker.request cimport (
-    LINK_NODE, LINK_TURN, LINK_WORKER, REQUEST_ABANDONED, REQUEST_AWAITED, REQUEST_ENDING, REQUEST_LEASED,
-    REQUEST_RESTING, REQUEST_SPENT, REQUEST_WAITING, Request, queue_append, queue_remove, request_enter, request_give,
+    LINK_NODE, LINK_TURN, LINK_WORKER, REQUEST_ABANDONED, REQUEST_AWAITED, REQUEST_BEHIND, REQUEST_ENDING,
+    REQUEST_LEASED, REQUEST_RESTING, REQUEST_SPENT, REQUEST_WAITING, Request, queue_append, queue_remove, request_enter, request_give,
     request_take, requests_reserve
 )
 from zproxy.broker.service cimport (
@@ -21,7 +22,7 @@ from zproxy.broker.verdict cimport PAYLOAD_NONE, REQUEST_NONE
 from zproxy.broker.waiting cimport waiting_push, waiting_remove, waiting_reserve
 from zproxy.counters cimport MANAGED_ACCEPTED, MANAGED_DELIVERIES, MANAGED_UNDELIVERED, counter_add
 from zproxy.envelope cimport (
-    NOT_IDEMPOTENT, RESENT, RETRY_ERRORS, WANTS_ACCEPTED, WANTS_PROGRESS, Head
+    NOT_IDEMPOTENT, ORDERED, RESENT, RETRY_ERRORS, WANTS_ACCEPTED, WANTS_PROGRESS, Head
 )
 
 cdef enum:
@@ -57,6 +58,7 @@ cdef void request_describe(Request* request, const Head* head) noexcept nogil:
     request.is_guarded = (head.flags & <int>NOT_IDEMPOTENT) != 0
     request.was_resent = (head.flags & <int>RESENT) != 0
     request.max_attempts = head.max_attempts or ATTEMPTS
+    request.is_ordered = (head.flags & <int>ORDERED) != 0
 
 
 cdef inline int ledger_reserve(Broker* broker) noexcept nogil:
@@ -74,7 +76,7 @@ cdef uint32_t ledger_accept(
 ) noexcept nogil:
     cdef uint32_t slot
     cdef Request* request
-    if ledger_reserve(broker) != 0:
+    if ledger_reserve(broker) != 0 or head.flags & <int>ORDERED and chains_reserve(&broker.chains) != 0:
         return REQUEST_NONE
     slot = request_take(&broker.requests)
     index_add(&broker.open, node.number, head.sequence, slot)
@@ -96,6 +98,14 @@ cdef uint32_t ledger_accept(
     return slot
 
 
+cdef bint ledger_order(Broker* broker, uint32_t slot) noexcept nogil:
+    if chain_enter(&broker.chains, &broker.requests, slot):
+        return True
+    request_enter(request_at(broker, slot), REQUEST_BEHIND)
+    broker.between += 1
+    return False
+
+
 # One that rested, or that a worker had, has an alarm of other times.
 cdef void ledger_wait(Broker* broker, uint32_t slot) noexcept nogil:
     cdef Request* request = request_at(broker, slot)
@@ -114,6 +124,8 @@ cdef void ledger_unwait(Broker* broker, uint32_t slot) noexcept nogil:
         return
     broker.between -= 1
     request.since_ms = broker.now_ms
+    if request.state == <int>REQUEST_BEHIND and not request.holds_chain:
+        chain_leave(&broker.chains, &broker.requests, slot)
     if request.is_rationed:
         request.is_rationed = False
         queue_remove(&broker.requests, &broker.rationed, LINK_TURN, slot)
@@ -183,6 +195,8 @@ cdef uint32_t ledger_split(Broker* broker, uint32_t slot) noexcept nogil:
     request.worker.references += 1
     request.service.references += 1
     request_enlist(broker, heir)
+    if request.holds_chain:
+        chain_share(&broker.chains, &broker.requests, heir)
     return heir
 
 
@@ -272,9 +286,18 @@ cdef void ledger_undeliver(Broker* broker, int counter, uint32_t service) noexce
     account_undeliver(service_account(&broker.services, service), counter)
 
 
+# Who stood behind it is the first now.
+cdef void chain_pass(Broker* broker, uint32_t slot) noexcept nogil:
+    cdef uint32_t heir = chain_release(&broker.chains, &broker.requests, slot)
+    if heir != <uint32_t>REQUEST_NONE:
+        errand_add(broker, heir)
+
+
 cdef void ledger_free(Broker* broker, uint32_t slot) noexcept nogil:
     cdef Request* request = request_at(broker, slot)
     errand_drop(broker, slot)
+    if request.holds_chain:
+        chain_pass(broker, slot)
     peer_release(&broker.peers, request.node)
     if request.worker != NULL:
         peer_release(&broker.peers, request.worker)

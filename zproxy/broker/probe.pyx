@@ -218,6 +218,7 @@ cdef class BrokerProbe:
             "services": self.broker.services.count - 1,
             "lanes": self.broker.waiting.index.count,
             "alarms": self.broker.deadlines.count,
+            "chains": self.broker.chains.index.count,
             "errands": self.broker.errands.count,
             "payloads": self.broker.keeping.used - self.broker_outcomes(),
             "between": self.broker.between,

@@ -1,13 +1,13 @@
 """Request: what was accepted and is not over everywhere: its states, its lease, the queues it stands in.
 
-Which states follow which: TRANSITIONS in request.pyx, drawn in docs/architecture.md. Live are WAITING and LEASED, and
-between two deliveries RESTING and AWAITED. An ENDING one is, too: its outcome is decided, but not told yet. An
+Which states follow which: TRANSITIONS in request.pyx, drawn in docs/architecture.md. Live are BEHIND, WAITING and
+LEASED, and between two deliveries RESTING and AWAITED. An ENDING one is, too: its outcome is decided, but not told yet. An
 ABANDONED one has had its outcome, or goes on in another slot, and keeps its worker's place until the worker answers or
 goes. A SPENT one is over but for the payload that the caller has.
 
-A request stands in up to three queues, each with a link of its own: where its turn comes (a lane while it waits, the
-rationed while it rests for want of a place in the retry budget, the errands when the broker has something to say about
-it), its node's, its worker's. The table may move when it grows, so queues are of slots.
+A request stands in up to three queues, each with a link of its own: where its turn comes (its chain while it stands
+behind, a lane while it waits, the rationed while it rests for want of a place in the retry budget, the errands when the
+broker has something to do about it), its node's, its worker's. The table may move when it grows, so queues are of slots.
 
 Rule. `lease` is slot and generation; the generation grows with every grant, so no lease is ever given twice (within 2³²
 grants of one slot).
@@ -20,6 +20,7 @@ from zproxy.broker.service cimport Service
 
 cdef enum RequestState:
     REQUEST_FREE
+    REQUEST_BEHIND              # another of its key comes first, see chain.pxd; the caller keeps its payload
     REQUEST_WAITING             # in a lane of its service; the caller keeps its payload
     REQUEST_LEASED              # with a worker
     REQUEST_RESTING             # to be delivered again, later
@@ -30,7 +31,7 @@ cdef enum RequestState:
     REQUEST_STATE_COUNT
 
 cdef enum LinkKind:
-    LINK_TURN                   # in a lane, among the rationed, or in the errands
+    LINK_TURN                   # in a chain, in a lane, among the rationed, or in the errands
     LINK_NODE                   # in its node's
     LINK_WORKER                 # in its worker's
     LINK_COUNT
@@ -76,6 +77,8 @@ cdef struct Request:            # 128 bytes, measured with BrokerProbe.exchange:
     uint8_t is_retry            # has a place in the retry budget
     uint8_t is_rationed         # waits for one
     uint8_t has_errand
+    uint8_t is_ordered          # one at a time for each key
+    uint8_t holds_chain         # it is the one
 
 cdef struct Requests:           # owns `table`; see requests_open
     Request* table              # by slot
@@ -114,8 +117,8 @@ cdef inline bint request_has_worker(const Request* request) noexcept nogil:
 # Live, and with no worker?
 cdef inline bint request_is_nobodys(const Request* request) noexcept nogil:
     return (
-        request.state == <int>REQUEST_WAITING or request.state == <int>REQUEST_RESTING
-        or request.state == <int>REQUEST_AWAITED
+        request.state == <int>REQUEST_WAITING or request.state == <int>REQUEST_BEHIND
+        or request.state == <int>REQUEST_RESTING or request.state == <int>REQUEST_AWAITED
     )
 
 

@@ -12,6 +12,7 @@ cdef enum:
 
 cdef enum:
     STEP_FREE = 1 << <int>REQUEST_FREE
+    STEP_BEHIND = 1 << <int>REQUEST_BEHIND
     STEP_WAITING = 1 << <int>REQUEST_WAITING
     STEP_LEASED = 1 << <int>REQUEST_LEASED
     STEP_RESTING = 1 << <int>REQUEST_RESTING
@@ -22,7 +23,8 @@ cdef enum:
 
 # State → the states it may go to, in the enum's order.
 cdef uint32_t[<int>REQUEST_STATE_COUNT] TRANSITIONS = [
-    STEP_WAITING | STEP_LEASED,                                                             # FREE
+    STEP_BEHIND | STEP_WAITING | STEP_LEASED,                                               # FREE
+    STEP_WAITING | STEP_SPENT | STEP_FREE,                                                  # BEHIND
     STEP_LEASED | STEP_SPENT | STEP_FREE,                                                   # WAITING
     STEP_WAITING | STEP_RESTING | STEP_AWAITED | STEP_ENDING | STEP_ABANDONED | STEP_FREE,  # LEASED
     STEP_WAITING | STEP_AWAITED | STEP_SPENT | STEP_FREE,                                   # RESTING
@@ -32,7 +34,7 @@ cdef uint32_t[<int>REQUEST_STATE_COUNT] TRANSITIONS = [
     STEP_FREE,                                                                              # SPENT
 ]
 
-STATES = ("FREE", "WAITING", "LEASED", "RESTING", "AWAITED", "ENDING", "ABANDONED", "SPENT")
+STATES = ("FREE", "BEHIND", "WAITING", "LEASED", "RESTING", "AWAITED", "ENDING", "ABANDONED", "SPENT")
 assert len(STATES) == REQUEST_STATE_COUNT
 
 

@@ -12,6 +12,7 @@ Rooms below `broker` get the struct, and never call up. Fields are written by th
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from zproxy.broker.chain cimport Chains
 from zproxy.broker.deadline cimport Deadlines
 from zproxy.broker.index cimport Index
 from zproxy.broker.keeping cimport Keeping
@@ -41,9 +42,10 @@ cdef struct Broker:             # owned by the fast path; see broker_open
     Index open                  # ledger: (node, sequence) → request
     Deadlines deadlines         # ledger, by request
     Waiting waiting             # ledger
+    Chains chains               # ledger
     Keeping keeping             # ledger
     uint64_t live               # ledger: accepted, without an outcome
-    uint64_t between            # ledger: of them, resting or awaited: between two deliveries
+    uint64_t between            # ledger: of them, behind others of their key, or between two deliveries
     uint64_t retrying           # ledger: of them, those with a place in the retry budget
     Queue rationed              # ledger: those that rest until there is a place
     uint32_t in_hand            # the request a KEEP, PASS or SEND is about (demand, broker)
