@@ -44,6 +44,7 @@ from zproxy.relay.outbox cimport outbox_reclaim
 from zproxy.relay.payload cimport (
     payload_absolve, payload_drop, payload_keep, payload_take, payloads_close, payloads_inherit
 )
+from zproxy.relay.peering cimport peering_challenge
 from zproxy.relay.zmtp cimport (
     FRAME_MORE, LONG_HEADER_BYTES, Frame, frame_read, frames_count, header_write, routing_frame_read
 )
@@ -475,6 +476,8 @@ cdef inline void verdict_execute(
             payload_drop(&path.payloads, path.hub, payload)
     if verdict.closing != <uint32_t>PEER_NONE:
         elder_close(path, path.hub.table[verdict.closing], source)
+    if verdict.challenged != <uint32_t>PEER_NONE:
+        peering_challenge(path.hub, path.hub.table[verdict.challenged])
     if verdict.inherited:
         payloads_inherit(&path.payloads, path.hub, verdict.inherited, source)
 

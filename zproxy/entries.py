@@ -38,7 +38,7 @@ CLOSINGS = {
     "stalled": "its unfinished message did not grow: is the peer stuck? raise --stall if its network is that slow",
     "heartbeat": "it gave no sign of life for three heartbeats",
     "unacknowledged": "its host acknowledged nothing for 30 s: it is gone, or the network is",
-    "fenced": "it was silent when a newcomer asked for its routing id, which has it now",
+    "fenced": "it was silent when a newcomer asked for its name, which has it now",
     "peer_error": "it sent ERROR: it refuses this proxy, most often for its socket type or security mechanism",
     "no_memory": "the system had no memory for it: lower --memory, or give the proxy more",
     "malformed": "",  # refused before, and told there

@@ -15,6 +15,7 @@ from subprocess import DEVNULL
 import pytest
 from support.master_process import MasterProcess
 from support.masters import InThread
+from support.processes import halted
 from support.proxies import HostedProxy, MortalProxy
 
 import zproxy
@@ -192,3 +193,18 @@ def test_a_node_whose_name_becomes_free_is_accepted_without_its_doing(hosted: Ho
         proxy.wait_for("managed_refused_name_in_use")
         first.close()
         assert waiting.result(20).body == "patient"
+
+
+def test_a_silent_holder_of_a_name_is_succeeded_and_stays_out(hosted: Host, master_process: Start) -> None:
+    proxy = hosted()
+    elder = master_process(proxy.backend)
+    elder.wait_serving()
+    with Node("node1", proxy.frontend) as node:
+        assert node.request("echo", 1, timeout=25).body == 1
+        with halted(elder.pid):
+            successor = master_process(proxy.backend)  # of the same name
+            proxy.wait_for("closed_fenced")
+            assert node.request("echo", 2, timeout=25).body == 2
+        proxy.wait_for("managed_refused_fenced")
+        assert node.request("echo", 3, timeout=25).body == 3
+    assert successor.stats()["replied"] == 2

@@ -34,13 +34,14 @@ class Told:
     content: str
     spent: int | None
     closing: int | None
+    challenged: int | None
     envelope: Envelope | None
 
 
 def told_of(raw: tuple[Any, ...]) -> Told:
-    verdict, peer, frame, payload, content, spent, closing = raw
+    verdict, peer, frame, payload, content, spent, closing, challenged = raw
     envelope = None if frame is None else Envelope.parse(frame)
-    return Told(verdict, peer, frame, payload, content, spent, closing, envelope)
+    return Told(verdict, peer, frame, payload, content, spent, closing, challenged, envelope)
 
 
 def line_of(envelope: Envelope) -> str:

@@ -25,6 +25,7 @@ class Told:
     content: str
     spent: int | None
     closing: int | None
+    challenged: int | None
 
     @property
     def envelope(self) -> Envelope:

@@ -1,8 +1,9 @@
 """The broker under anything that may happen, against a list of what is open and who holds what.
 
 Laws: one outcome for each accepted request; nothing goes to a peer that is gone, or in another conversation; no worker
-holds more than it may; a key goes to its home, and waits for nobody else; what is kept is sent or spent; the counters
-balance after every step; when all is over, nothing is left.
+holds more than it may; a key goes to its home, and waits for nobody else; of ordered requests with a key one is with a
+worker; who was succeeded stays out; what is kept is sent or spent; the counters balance after every step; when all is
+over, nothing is left.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ services = st.sampled_from(["red", "green", "blue"])
 offers = st.lists(st.sampled_from(["red", ("green", 0, 0), ("green", 400, 0), "*"]), max_size=3)
 request_flags = st.lists(
     st.sampled_from(
-        [Flag.RESENT, Flag.WANTS_PROGRESS, Flag.WANTS_ACCEPTED, Flag.NOT_IDEMPOTENT, Flag.RETRY_ERRORS]
+        [Flag.RESENT, Flag.WANTS_PROGRESS, Flag.WANTS_ACCEPTED, Flag.NOT_IDEMPOTENT, Flag.RETRY_ERRORS, Flag.ORDERED]
     ),
     max_size=2,
     unique=True,
@@ -61,6 +62,9 @@ class Life(RuleBasedStateMachine):
         self.guarded: set[Key] = set()  # of the open ones, those that may not run twice
         self.awaited: set[Key] = set()  # of the open ones, those their nodes were asked for
         self.wanted: dict[Key, tuple[str, int]] = {}  # by request, the service and its own key
+        self.ordered: set[Key] = set()
+        self.formers: dict[tuple[bool, str], set[int]] = {}  # by role and name, incarnations whose connection ended
+        self.fenced: set[tuple[bool, str, int]] = set()
         self.unusable: set[int] = set()
         self.is_draining = False
 
@@ -118,6 +122,7 @@ class Life(RuleBasedStateMachine):
         if told.kind in ("REQUEST", "POST"):
             assert lease and lease not in seat.held
             self.see_home(told)
+            self.see_order(told)
             assert seat.is_known and not seat.is_leaving and told.peer not in self.unusable
             seat.held[lease] = told, True
             key = self.key_of(told)
@@ -136,9 +141,24 @@ class Life(RuleBasedStateMachine):
 
     def takers(self, service: str) -> list[int]:
         """Whoever may be given its requests."""
-        _, _, pairs = self.desk.probe.rows()
+        _, peers, pairs = self.desk.probe.rows()
+        resting = {row["peer"] for row in peers if row["is_resting"]}
         named = [slot for slot, offered in pairs if offered == service]
-        return named or [slot for slot, offered in pairs if offered == "*"]
+        found = named or [slot for slot, offered in pairs if offered == "*"]
+        assert not found or set(found) - resting, f"all of {found} rest"
+        return [slot for slot in found if slot not in resting]
+
+    def chain(self, key: Key) -> tuple[str, int] | None:
+        return self.wanted[key] if key in self.ordered else None
+
+    def see_order(self, told: Told) -> None:
+        key = self.key_of(told)
+        if key not in self.ordered:
+            return
+        for seat in self.seats.values():
+            for held, _ in seat.held.values():
+                other = self.key_of(held)
+                assert other == key or self.chain(other) != self.chain(key), f"{key} runs beside {other}"
 
     def home(self, service: str, key: int) -> int | None:
         if key == 0 or self.desk.policies.get(service, self.desk.policy) != "hash":
@@ -210,15 +230,20 @@ class Life(RuleBasedStateMachine):
         """Was HELLO or READY accepted, and rightly so?"""
         peer = seat.peer
         holder = self.named(type(peer), name)
+        role = isinstance(peer, Worker)
         if seat.is_replaced:
             assert told.verdict == "DROP"
         elif seat.is_known and (peer.name, peer.incarnation) != (name, incarnation):
             assert told.code == "MALFORMED"
+        elif not seat.is_known and (role, name, incarnation) in self.fenced:
+            assert told.code == "FENCED"
         elif holder and holder is not seat and holder.peer.incarnation != incarnation:
-            assert told.code == "NAME_IN_USE"
+            assert (told.code, told.challenged) == ("NAME_IN_USE", holder.peer.slot)
         else:
             assert told.kind == "ACCEPTED"
             assert told.closing == (holder.peer.slot if holder and holder is not seat else None)
+            elders = self.formers.get((role, name), set()) - {incarnation}
+            self.fenced |= {(role, name, elder) for elder in elders}
             return True
         return False
 
@@ -266,7 +291,13 @@ class Life(RuleBasedStateMachine):
         seat = self.seats[elder]
         assert newer in self.seats and newer != elder
         seat.is_replaced = True
+        self.remember(seat)
         self.lose(seat)
+
+    def remember(self, seat: Seat) -> None:
+        if seat.is_known and not seat.is_leaving:
+            peer = seat.peer
+            self.formers.setdefault((isinstance(peer, Worker), peer.name), set()).add(peer.incarnation)
 
     def lose(self, seat: Seat) -> None:
         """All that a worker held is over, but for what is told."""
@@ -292,6 +323,8 @@ class Life(RuleBasedStateMachine):
                 if is_live and delivery.kind == "POST":
                     seat.held[delivery.envelope.lease] = delivery, False  # it goes on
         seat.peer.leave()
+        if not seat.is_replaced:
+            self.remember(seat)
         if isinstance(seat.peer, Node) and not seat.is_replaced:
             self.forget(seat.peer, posts=True)
         self.lose(seat)
@@ -350,6 +383,8 @@ class Life(RuleBasedStateMachine):
         key = self.key(node, sequence)
         if key in self.open:
             self.steps()  # it may have expired, without a word, or its node is about to be asked for it
+        if not key_hash:
+            flags = [flag for flag in flags if flag != Flag.ORDERED]
         told = node.request(
             sequence, service, kind, flags=sum(flags), remaining_ms=remaining_ms, priority=priority,
             incarnation=node.incarnation or 1, conversation=node.conversation ^ is_stale, key_hash=key_hash,
@@ -375,6 +410,7 @@ class Life(RuleBasedStateMachine):
             if Flag.NOT_IDEMPOTENT in flags:
                 self.guarded.add(key)
             self.wanted[key] = service, key_hash
+            (self.ordered.add if Flag.ORDERED in flags else self.ordered.discard)(key)
             if told.verdict == "KEEP" and not is_kept:
                 told = Told(*self.desk.probe.unkept(told.payload or 0))
                 assert told.code == "BUSY"
@@ -470,7 +506,13 @@ class Life(RuleBasedStateMachine):
             service, key_hash = self.wanted[key]
             home = self.home(service, key_hash)
             takers = self.takers(service) if home is None else [home]
+            if key in self.ordered and self.is_behind(key):
+                continue
             assert not idle & set(takers), f"{idle} idle while {key} waits for {takers}"
+
+    def is_behind(self, key: Key) -> bool:
+        held = {self.key_of(delivery) for seat in self.seats.values() for delivery, _ in seat.held.values()}
+        return any(self.chain(other) == self.chain(key) for other in held | self.open.keys() - {key})
 
     @invariant()
     def the_counters_balance(self) -> None:

@@ -619,11 +619,10 @@ def test_a_request_there_is_no_memory_for_ends_in_busy(kind: Kind) -> None:
 # ---- what this version does not do ----
 
 
-def test_what_has_to_be_understood_and_is_not_is_refused() -> None:
+def test_what_lies_in_shared_memory_is_asked_for_without() -> None:
     desk = Desk()
     node = desk.node(1)
     desk.worker(101)
-    assert node.request(1, flags=Flag.ORDERED, key_hash=1).code == "MALFORMED"
     assert node.request(2, flags=Flag.SHARED).code == "NOT_SHARED"
 
 

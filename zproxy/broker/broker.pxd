@@ -118,6 +118,7 @@ cdef struct PeerRow:
     bint is_known               # said HELLO or READY, and was accepted
     bint is_leaving             # said GOODBYE, or was told to
     bint is_usable
+    bint is_resting
     uint8_t[64] name
     uint8_t name_bytes
     uint64_t incarnation

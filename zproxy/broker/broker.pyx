@@ -28,11 +28,13 @@ from zproxy.broker.presence cimport (
     presence_credit, presence_dismiss, presence_due_ms, presence_end, presence_expire, presence_goodbye,
     presence_hello, presence_ready, presence_retire
 )
+from zproxy.broker.former cimport formers_close
 from zproxy.broker.recall cimport recall_code, recall_forget, recall_undo, recall_unkept
 from zproxy.broker.request cimport (
     REQUEST_ABANDONED, REQUEST_AWAITED, REQUEST_BEHIND, REQUEST_ENDING, REQUEST_LEASED, REQUEST_WAITING, Request,
     lease_find, lease_of, requests_close, requests_open
 )
+from zproxy.broker.rest cimport rest_due_ms, rest_expire
 from zproxy.broker.retry cimport retry_is_due, retry_is_possible, retry_next
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_number, sentence_words
 from zproxy.broker.service cimport Service, services_close, services_open
@@ -74,6 +76,7 @@ cdef void broker_close(Broker* broker) noexcept nogil:
     deadlines_close(&broker.deadlines)
     waiting_close(&broker.waiting)
     chains_close(&broker.chains)
+    formers_close(&broker.formers)
     keeping_close(&broker.keeping)
     index_close(&broker.open)
 
@@ -397,6 +400,7 @@ cdef bint broker_step(Broker* broker, int64_t now_ms, EnvelopeView* envelope, Ve
     if broker.is_aborting and abort_next(broker, envelope, verdict):
         return True
     presence_expire(broker)
+    rest_expire(broker)
     while broker.forgetful.first != NULL:
         if recall_forget(broker, verdict):
             return True
@@ -428,7 +432,7 @@ cdef int64_t broker_due_ms(const Broker* broker) noexcept nogil:
         return 0
     if broker.is_aborting or are_workers_to_be_told(broker) or retry_is_due(broker) or broker.forgetful.first != NULL:
         return 0
-    return min(deadlines_due_ms(&broker.deadlines), presence_due_ms(broker))
+    return min(deadlines_due_ms(&broker.deadlines), min(presence_due_ms(broker), rest_due_ms(broker)))
 
 
 cdef void broker_dismiss(Broker* broker, const uint8_t* name, uint8_t name_bytes) noexcept nogil:
@@ -509,6 +513,7 @@ cdef void peer_fill(const Broker* broker, const Peer* peer, PeerRow* row) noexce
     row.is_known = peer.is_known
     row.is_leaving = peer.is_leaving or peer.is_dismissed
     row.is_usable = peer.is_usable
+    row.is_resting = peer.is_resting
     memcpy(row.name, peer.name, peer.name_bytes)
     row.name_bytes = peer.name_bytes
     row.incarnation = peer.incarnation

@@ -12,14 +12,16 @@ from zproxy.broker.ledger cimport (
 from zproxy.broker.peer cimport Peer
 from zproxy.broker.recall cimport recall_answer, recall_code
 from zproxy.broker.request cimport (
-    REQUEST_AWAITED, REQUEST_BEHIND, REQUEST_ENDING, REQUEST_LEASED, REQUEST_RESTING, REQUEST_WAITING, Request, request_is_nobodys
+    REQUEST_AWAITED, REQUEST_BEHIND, REQUEST_ENDING, REQUEST_LEASED, REQUEST_RESTING, REQUEST_WAITING, Request,
+    request_is_nobodys
 )
+from zproxy.broker.rest cimport rest_fail
 from zproxy.broker.retry cimport MISHAP_SILENT, retry_is_possible, retry_refusal, retry_resume, retry_take
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_number, sentence_words
 from zproxy.broker.service cimport (
     Service, service_find, service_has_worker, service_is_guarded, service_obtain, service_settle, service_was_offered
 )
-from zproxy.broker.speech cimport say_error, say_malformed, say_outcome
+from zproxy.broker.speech cimport say_error, say_outcome
 from zproxy.broker.state cimport take_in_hand
 from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_KEEP, VERDICT_PASS, verdict_spend
 from zproxy.counters cimport (
@@ -303,6 +305,7 @@ cdef void lease_revoke(Broker* broker, uint32_t slot) noexcept nogil:
         ledger_arm(broker, slot)
         return
     counter_add(broker.counters, MANAGED_LEASES_EXPIRED, 1)
+    rest_fail(broker, broker.requests.table[slot].worker)
     ledger_abandon(broker, slot)
     refusal = retry_refusal(&broker.requests.table[heir], MISHAP_SILENT)
     if refusal == 0:

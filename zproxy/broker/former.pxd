@@ -35,7 +35,10 @@ cdef void formers_close(Formers* formers) noexcept nogil
 # Where there is no memory it is forgotten at once.
 cdef void formers_enter(Formers* formers, const Peer* peer) noexcept nogil
 
-cdef bint formers_have_fenced(const Formers* formers, Role role, uint64_t incarnation) noexcept nogil
+# Is that incarnation of the name out for good?
+cdef bint formers_have_fenced(
+    const Formers* formers, Role role, const uint8_t* name, uint8_t name_bytes, uint64_t incarnation
+) noexcept nogil
 
 # The peer has the name now: other incarnations that had it stay out. It inherits the failures.
 cdef void formers_succeed(Formers* formers, Peer* peer) noexcept nogil

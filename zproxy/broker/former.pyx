@@ -26,16 +26,24 @@ cdef Former* former_take(Formers* formers) noexcept nogil:
     return former
 
 
-cdef Former* former_of(const Formers* formers, Role role, uint64_t incarnation) noexcept nogil:
+cdef inline bint has_name(const Former* former, Role role, const uint8_t* name, uint8_t name_bytes) noexcept nogil:
+    return former.role == role and former.name_bytes == name_bytes and memcmp(former.name, name, name_bytes) == 0
+
+
+cdef Former* former_of(
+    const Formers* formers, Role role, const uint8_t* name, uint8_t name_bytes, uint64_t incarnation
+) noexcept nogil:
     cdef uint32_t place
+    cdef Former* former
     for place in range(formers.count):
-        if formers.table[place].incarnation == incarnation and formers.table[place].role == role:
-            return &formers.table[place]
+        former = &formers.table[place]
+        if former.incarnation == incarnation and has_name(former, role, name, name_bytes):
+            return former
     return NULL
 
 
 cdef void formers_enter(Formers* formers, const Peer* peer) noexcept nogil:
-    cdef Former* former = former_of(formers, peer.role, peer.incarnation)
+    cdef Former* former = former_of(formers, peer.role, peer.name, peer.name_bytes, peer.incarnation)
     if former == NULL:
         former = former_take(formers)
     if former == NULL:
@@ -49,8 +57,10 @@ cdef void formers_enter(Formers* formers, const Peer* peer) noexcept nogil:
     memcpy(former.name, peer.name, PEER_NAME_BYTES)
 
 
-cdef bint formers_have_fenced(const Formers* formers, Role role, uint64_t incarnation) noexcept nogil:
-    cdef const Former* former = former_of(formers, role, incarnation)
+cdef bint formers_have_fenced(
+    const Formers* formers, Role role, const uint8_t* name, uint8_t name_bytes, uint64_t incarnation
+) noexcept nogil:
+    cdef const Former* former = former_of(formers, role, name, name_bytes, incarnation)
     return former != NULL and former.is_fenced
 
 
@@ -60,9 +70,7 @@ cdef void formers_succeed(Formers* formers, Peer* peer) noexcept nogil:
     cdef Former* former
     for place in range(formers.count):
         former = &formers.table[place]
-        if former.role != peer.role or former.name_bytes != peer.name_bytes:
-            continue
-        if memcmp(former.name, peer.name, peer.name_bytes) != 0:
+        if not has_name(former, peer.role, peer.name, peer.name_bytes):
             continue
         peer.failures = max(peer.failures, former.failures)
         peer.rests = max(peer.rests, former.rests)

@@ -12,8 +12,13 @@ a look at those of others. The price is paid when a worker comes or goes:
 Rule. What has moved stays in order within its node, priority and key.
 """
 
+from zproxy.broker.peer cimport Peer
 from zproxy.broker.state cimport Broker
 
 # Workers have come or gone: whoever waits for the wrong one moves, and who has become its home stands in `able`. What
 # cannot move for want of memory stays where it is until workers come or go again, or its time is over.
 cdef void homes_settle(Broker* broker) noexcept nogil
+
+# The worker is no home any more, though it stays: what waits for it moves. / It is one again.
+cdef void homes_of_close(Broker* broker, const Peer* worker) noexcept nogil
+cdef void homes_of_open(Broker* broker, const Peer* worker) noexcept nogil

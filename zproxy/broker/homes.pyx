@@ -3,7 +3,7 @@
 from libc.stdint cimport uint32_t
 
 from zproxy.broker.lanes cimport PRIORITIES, Lanes
-from zproxy.broker.peer cimport ROW_ABLE, Peer, peer_is_able, row_enter
+from zproxy.broker.peer cimport ROW_ABLE, Offering, Peer, peer_is_able, row_enter
 from zproxy.broker.policy cimport policy_prefers
 from zproxy.broker.request cimport LINK_TURN, Request
 from zproxy.broker.service cimport Service, lanes_settle, service_lanes, services_unsettle
@@ -121,3 +121,27 @@ cdef void homes_settle(Broker* broker) noexcept nogil:
         lanes = gone
         gone = lanes.next
         lanes_settle(&broker.services, lanes)
+
+
+# Where it offers a service whose requests have homes.
+cdef inline const Lanes* lanes_at(const Broker* broker, const Peer* worker, uint32_t number) noexcept nogil:
+    cdef const Offering* offering = &worker.offerings[number]
+    return broker.services.table[offering.service].candidates.table[offering.place].lanes
+
+
+cdef void homes_of_close(Broker* broker, const Peer* worker) noexcept nogil:
+    cdef uint32_t number
+    cdef const Lanes* lanes
+    for number in range(worker.offering_count):
+        lanes = lanes_at(broker, worker, number)
+        if lanes != NULL:
+            lanes_sift(broker, lanes, NULL)
+
+
+cdef void homes_of_open(Broker* broker, const Peer* worker) noexcept nogil:
+    cdef uint32_t number
+    cdef const Lanes* lanes
+    for number in range(worker.offering_count):
+        lanes = lanes_at(broker, worker, number)
+        if lanes != NULL:
+            newcomer_settle(broker, lanes)

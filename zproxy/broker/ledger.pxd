@@ -31,7 +31,8 @@ cdef bint ledger_order(Broker* broker, uint32_t slot) noexcept nogil
 # It waits: behind its node's others, or, having been with a worker, before them.
 cdef void ledger_wait(Broker* broker, uint32_t slot) noexcept nogil
 
-# It leaves the lane it waits in, stands behind no more, rests no more, or is no more awaited; its state is to be changed by the caller.
+# It leaves the lane it waits in, stands behind no more, rests no more, or is no more awaited; its state is to be
+# changed by the caller.
 cdef void ledger_unwait(Broker* broker, uint32_t slot) noexcept nogil
 
 # It is the worker's: a new lease, one attempt and one place more.

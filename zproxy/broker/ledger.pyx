@@ -11,8 +11,8 @@ from zproxy.broker.keeping cimport (
 from zproxy.broker.peer cimport Peer, peer_release
 from zproxy.broker.request cimport (
     LINK_NODE, LINK_TURN, LINK_WORKER, REQUEST_ABANDONED, REQUEST_AWAITED, REQUEST_BEHIND, REQUEST_ENDING,
-    REQUEST_LEASED, REQUEST_RESTING, REQUEST_SPENT, REQUEST_WAITING, Request, queue_append, queue_remove, request_enter, request_give,
-    request_take, requests_reserve
+    REQUEST_LEASED, REQUEST_RESTING, REQUEST_SPENT, REQUEST_WAITING, Request, queue_append, queue_remove, request_enter,
+    request_give, request_take, requests_reserve
 )
 from zproxy.broker.service cimport (
     account_accept, account_settle, account_undeliver, service_account, service_has_worker, service_is_guarded,

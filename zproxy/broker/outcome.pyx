@@ -9,6 +9,7 @@ from zproxy.broker.ledger cimport (
 from zproxy.broker.peer cimport Peer, peer_at, peer_is_there
 from zproxy.broker.recall cimport recall_outcome, recall_undo
 from zproxy.broker.request cimport REQUEST_ABANDONED, Request, lease_find
+from zproxy.broker.rest cimport rest_forgive
 from zproxy.broker.retry cimport MISHAP_FAILED, MISHAP_RETURNED, retry_refusal, retry_take
 from zproxy.broker.sentence cimport sentence_begin
 from zproxy.broker.speech cimport say_error
@@ -107,6 +108,22 @@ cdef void request_over(
     ledger_free(broker, slot)
 
 
+cdef void late_over(Broker* broker, uint32_t slot, Verdict* verdict) noexcept nogil:
+    counter_add(broker.counters, MANAGED_LATE, 1)
+    verdict_spend(verdict, ledger_unkeep(broker, slot))
+    ledger_free(broker, slot)
+
+
+cdef inline void answer_take(
+    Broker* broker, uint32_t slot, const Peer* worker, EnvelopeView* envelope, uint64_t message_bytes,
+    Verdict* verdict
+) noexcept nogil:
+    if broker.requests.table[slot].kind == <int>POST:
+        post_over(broker, slot, MANAGED_FAILED if envelope.head.kind == <int>ERROR else MANAGED_DELIVERED)
+    else:
+        request_over(broker, slot, worker, envelope, message_bytes, verdict)
+
+
 cdef void outcome_take(
     Broker* broker, Peer* worker, EnvelopeView* envelope, uint64_t message_bytes, Verdict* verdict
 ) noexcept nogil:
@@ -117,13 +134,10 @@ cdef void outcome_take(
         return
     ledger_unlease(broker, slot)
     if broker.requests.table[slot].state == <int>REQUEST_ABANDONED:
-        counter_add(broker.counters, MANAGED_LATE, 1)
-        verdict_spend(verdict, ledger_unkeep(broker, slot))
-        ledger_free(broker, slot)
-    elif broker.requests.table[slot].kind == <int>POST:
-        post_over(broker, slot, MANAGED_FAILED if head.kind == <int>ERROR else MANAGED_DELIVERED)
+        late_over(broker, slot, verdict)
     else:
-        request_over(broker, slot, worker, envelope, message_bytes, verdict)
+        rest_forgive(worker)
+        answer_take(broker, slot, worker, envelope, message_bytes, verdict)
     worker_freed(broker, worker)
 
 

@@ -28,6 +28,7 @@ cdef enum RowKind:              # rows a peer may stand in, one link for each
     ROW_GOODBYE                 # those to whom GOODBYE is to be said
     ROW_ABSENT                  # nodes that may come back, with what they have open; who went first first
     ROW_REMEMBERED              # nodes that may come back, and have nothing open any more
+    ROW_RESTING                 # workers that rest
     ROW_FORGET                  # nodes of whose outcomes some, or all, are to be forgotten
     ROW_COUNT
 
@@ -54,7 +55,7 @@ cdef struct Offering:           # a service that a worker offers
 
 cdef struct Peer:               # what a pick looks at comes first, in one cache line
     Queue requests              # of a node: open ones and posts; of a worker: its leases, live or not
-    uint32_t may_hold           # of a worker, requests that may be with it; 0: unknown, leaving, unusable, paused …
+    uint32_t may_hold           # of a worker, requests that may be with it; 0: none for now
     uint32_t slot               # of its connection; PEER_NONE = absent or gone
     uint64_t in_flight_bytes    # of a worker, the messages of its leases
     uint64_t name_hash          # of its name alone, see policy.pxd
@@ -68,6 +69,7 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     bint is_replaced
     bint is_forgetting          # of a node: its ring is being emptied
     bint is_usable              # its outbox has room, and it lives
+    bint is_resting             # of a worker: it has failed too often
     uint8_t name_bytes
     uint8_t[PEER_NAME_BYTES] name
     uint64_t incarnation
@@ -89,6 +91,9 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     uint32_t offering_count
     uint32_t offering_capacity
     uint32_t turn               # which offering is served next
+    uint32_t failures           # in a row, see rest.pxd
+    uint32_t rests              # in a row
+    int64_t rests_until_ms
 
     PeerLink[ROW_COUNT] links
     Peer* next_free
@@ -148,7 +153,8 @@ cdef inline bint peer_is_there(const Peer* peer) noexcept nogil:
 
 # What it may hold follows from all the rest.
 cdef inline void peer_judge(Peer* peer) noexcept nogil:
-    cdef bint may_take = peer.is_known and peer.is_usable and not peer.is_leaving and not peer.is_dismissed
+    cdef bint may_take = peer.is_known and peer.is_usable and not peer.is_leaving
+    may_take = may_take and not peer.is_dismissed and not peer.is_resting
     peer.may_hold = peer.credit if may_take else 0
 
 

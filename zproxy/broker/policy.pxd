@@ -10,7 +10,8 @@ Rule 1. Only an able worker is picked (peer_is_able); and there is one, somebody
 Rule 2. Among equals the next in turn.
 Rule 3. A key's home is the worker with the highest score of (key, name): rendezvous hashing. It takes the key's
         requests as long as it is a candidate, so they wait for it while it is busy, paused or suspected; when it goes
-        its keys spread over the others, and nobody else's move. Names are hashed without a seed: two proxies agree.
+        its keys spread over the others, and nobody else's move; the same while it rests (rest.pxd). Names are hashed
+        without a seed: two proxies agree.
         Where it is avoided the key goes to the next in its order, if that one can take it at once.
 
 A new policy is a function and a row in policy.pyx, and nothing elsewhere.
@@ -45,7 +46,7 @@ cdef struct Policy:
 cdef const Policy* policy_at(uint32_t number) noexcept nogil
 cdef uint32_t policy_number(const Policy* policy) noexcept nogil
 
-# The home of a key; NULL: no candidate but `avoided`. Looks at all of them.
+# The home of a key; NULL: no candidate but `avoided` and those that rest. Looks at all of them.
 cdef Candidate* policy_home(const Candidates* candidates, uint64_t key_hash, const Peer* avoided) noexcept nogil
 
 # Would the key be at home with `newcomer` rather than with `holder`?

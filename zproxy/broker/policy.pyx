@@ -104,10 +104,12 @@ cdef Candidate* policy_home(const Candidates* candidates, uint64_t key_hash, con
     cdef uint64_t best = 0
     cdef uint64_t found
     cdef uint32_t place
+    cdef const Peer* worker
     for place in range(candidates.count):
-        if candidates.table[place].worker == avoided:
+        worker = candidates.table[place].worker
+        if worker == avoided or worker.is_resting:
             continue
-        found = score(key_hash, candidates.table[place].worker)
+        found = score(key_hash, worker)
         if home == NULL or found > best:
             best = found
             home = &candidates.table[place]

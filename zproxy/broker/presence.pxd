@@ -2,6 +2,8 @@
 
 Names are settled here. A newcomer of a taken name is refused, unless it is the holder come back (the same incarnation):
 then the elder connection is replaced. A node that came back keeps its requests; a worker's leases end with the elder.
+With the refusal the holder is asked for a sign of life: should it be dead, the newcomer's next try finds its name free.
+An incarnation whose name a successor has got stays out for good (FENCED): it may be a program that was frozen.
 
 A node whose connection ends without GOODBYE is absent: its requests go on, and their outcomes are kept for it. After
 `absence_ms` those without an outcome are cancelled, and run anew should it send them again; after the window of

@@ -4,6 +4,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp
 
 from zproxy.broker.dispatch cimport offers_changed, worker_changed, worker_freed
+from zproxy.broker.former cimport formers_enter, formers_have_fenced, formers_succeed
 from zproxy.broker.ledger cimport (
     errand_drop, ledger_abandon, ledger_drop, ledger_end, ledger_free, ledger_settle, ledger_unlease, ledger_unlist,
     ledger_unwait
@@ -14,19 +15,20 @@ from zproxy.broker.peer cimport (
 )
 from zproxy.broker.recall cimport recall_discard
 from zproxy.broker.request cimport (
-    LINK_NODE, REQUEST_ABANDONED, REQUEST_ENDING, REQUEST_LEASED, Request, request_is_nobodys
+    LINK_NODE, LINK_WORKER, REQUEST_ABANDONED, REQUEST_ENDING, REQUEST_LEASED, Request, request_is_nobodys
 )
+from zproxy.broker.rest cimport rest_consider, rest_fail, rest_leave, rest_settle
 from zproxy.broker.retry cimport MISHAP_LOST, retry_refusal, retry_take
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_words
 from zproxy.broker.service cimport Service, service_obtain, service_offer, services_withdraw
 from zproxy.broker.speech cimport say, say_error, say_malformed
 from zproxy.broker.verdict cimport CONTENT_ACCEPTED, CONTENT_NONE, REQUEST_NONE, ROLE_NODE, ROLE_WORKER, Role
 from zproxy.counters cimport (
-    MANAGED_CANCELLED, MANAGED_FAILED, MANAGED_REFUSED_BUSY, MANAGED_REFUSED_NAME_IN_USE, MANAGED_REPLACED,
-    MANAGED_RETURNED_NODES, MANAGED_WORKER_LOST, counter_add
+    MANAGED_CANCELLED, MANAGED_FAILED, MANAGED_REFUSED_BUSY, MANAGED_REFUSED_FENCED, MANAGED_REFUSED_NAME_IN_USE,
+    MANAGED_REPLACED, MANAGED_RETURNED_NODES, MANAGED_WORKER_LOST, counter_add
 )
 from zproxy.envelope cimport (
-    ACCEPTED, BUSY, GOODBYE, NAME_IN_USE, OFFER_NOT_IDEMPOTENT, OFFERS_MAX, POST, EnvelopeView, Offer,
+    ACCEPTED, BUSY, FENCED, GOODBYE, NAME_IN_USE, OFFER_NOT_IDEMPOTENT, OFFERS_MAX, POST, EnvelopeView, Offer,
     offer_next
 )
 
@@ -54,6 +56,14 @@ cdef void say_name_in_use(Broker* broker, Peer* peer, EnvelopeView* envelope, Ve
     sentence_words(&broker.sentence, b"; choose another name, or end that one and try again")
     say_error(broker, peer, NAME_IN_USE, 0, 0, envelope, verdict)
     envelope.head.remaining_ms = broker.limits.retry_after_ms
+
+
+cdef void say_fenced(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    counter_add(broker.counters, MANAGED_REFUSED_FENCED, 1)
+    sentence_begin(&broker.sentence, b"the name ")
+    sentence_name(&broker.sentence, envelope.name, envelope.head.name_bytes)
+    sentence_words(&broker.sentence, b" went to a successor while this one was gone: end, or come back as a new one")
+    say_error(broker, peer, FENCED, 0, 0, envelope, verdict)
 
 
 cdef void say_no_room(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
@@ -95,6 +105,11 @@ cdef Peer* presence_name(Broker* broker, Peer* peer, EnvelopeView* envelope, Ver
             return peer
         say_malformed(broker, peer, b"this connection has another name or incarnation already", envelope, verdict)
         return NULL
+    if formers_have_fenced(
+        &broker.formers, peer.role, envelope.name, envelope.head.name_bytes, envelope.head.incarnation
+    ):
+        say_fenced(broker, peer, envelope, verdict)
+        return NULL
     holder = peer_named(&broker.peers, peer.role, envelope.name, envelope.head.name_bytes)
     if holder != NULL and not peer_is_there(holder):
         if has_name(holder, envelope):
@@ -103,12 +118,14 @@ cdef Peer* presence_name(Broker* broker, Peer* peer, EnvelopeView* envelope, Ver
     elif holder != NULL:
         if not has_name(holder, envelope):
             say_name_in_use(broker, peer, envelope, verdict)
+            verdict.challenged = holder.slot
             return NULL
         peer = presence_replace(broker, holder, peer, verdict)
     if not peer.is_named and peer_name(&broker.peers, peer, envelope.name, envelope.head.name_bytes) != 0:
         say_no_room(broker, peer, envelope, verdict)
         return NULL
     peer.incarnation = envelope.head.incarnation
+    formers_succeed(&broker.formers, peer)
     return peer
 
 
@@ -128,6 +145,12 @@ cdef void presence_hello(Broker* broker, Peer* node, EnvelopeView* envelope, Ver
 
 
 # ---- workers ----
+
+
+# Who offers what has changed.
+cdef inline void workers_changed(Broker* broker) noexcept nogil:
+    offers_changed(broker)
+    rest_settle(broker)
 
 
 # What is wrong with READY's services, in words, or NULL.
@@ -185,14 +208,15 @@ cdef void presence_ready(
     services_withdraw(&broker.services, worker)
     if not worker.is_dismissed and offers_take(broker, worker, content, content_bytes) != 0:
         services_withdraw(&broker.services, worker)
-        offers_changed(broker)
+        workers_changed(broker)
         say_no_room(broker, worker, envelope, verdict)
         return
     presence_accept(broker, worker, envelope, verdict)
     worker.credit = credit
     peer_judge(worker)
+    rest_consider(broker, worker)
     worker_changed(broker, worker)
-    offers_changed(broker)
+    workers_changed(broker)
 
 
 cdef void presence_credit(Broker* broker, Peer* worker, const EnvelopeView* envelope) noexcept nogil:
@@ -262,6 +286,17 @@ cdef void lease_lose(Broker* broker, uint32_t slot) noexcept nogil:
         ledger_end(broker, slot, refusal, MANAGED_FAILED)
 
 
+cdef bint has_live_lease(const Broker* broker, const Peer* worker) noexcept nogil:
+    cdef uint32_t slot = worker.requests.first
+    cdef const Request* request
+    while slot != <uint32_t>REQUEST_NONE:
+        request = &broker.requests.table[slot]
+        if request.state == <int>REQUEST_LEASED and not request.is_unsent:
+            return True
+        slot = request.links[<int>LINK_WORKER].after
+    return False
+
+
 # The newest first: each goes in front of those that wait, so that the oldest is first again.
 cdef void leases_lose(Broker* broker, Peer* worker) noexcept nogil:
     while worker.requests.last != <uint32_t>REQUEST_NONE:
@@ -272,7 +307,8 @@ cdef void leases_lose(Broker* broker, Peer* worker) noexcept nogil:
 cdef void worker_retire(Broker* broker, Peer* worker) noexcept nogil:
     peer_judge(worker)
     services_withdraw(&broker.services, worker)
-    offers_changed(broker)
+    rest_leave(broker, worker)
+    workers_changed(broker)
 
 
 cdef void presence_goodbye(Broker* broker, Peer* peer, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
@@ -365,9 +401,19 @@ cdef int64_t presence_due_ms(const Broker* broker) noexcept nogil:
     return due_ms
 
 
+# One that said GOODBYE does not come back.
+cdef inline void former_remember(Broker* broker, const Peer* peer) noexcept nogil:
+    if peer.is_named and not peer.is_leaving:
+        formers_enter(&broker.formers, peer)
+
+
 cdef void presence_end(Broker* broker, Peer* peer) noexcept nogil:
     peer.is_known = False
     peer_judge(peer)
+    rest_leave(broker, peer)
+    if peer.role == ROLE_WORKER and has_live_lease(broker, peer):
+        rest_fail(broker, peer)
+    former_remember(broker, peer)
     row_leave(&broker.able, peer, ROW_ABLE)
     row_leave(&broker.goodbyes, peer, ROW_GOODBYE)
     if peer.role == ROLE_NODE:
@@ -379,7 +425,7 @@ cdef void presence_end(Broker* broker, Peer* peer) noexcept nogil:
     peer_unname(&broker.peers, peer)
     services_withdraw(&broker.services, peer)
     leases_lose(broker, peer)
-    offers_changed(broker)
+    workers_changed(broker)
 
 
 cdef void presence_dismiss(Broker* broker, Role role) noexcept nogil:

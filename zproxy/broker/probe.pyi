@@ -3,7 +3,7 @@ from typing import Any
 VERDICTS: tuple[str, ...]
 CONTENTS: tuple[str, ...]
 
-Told = tuple[str, int | None, bytes | None, int | None, str, int | None, int | None]
+Told = tuple[str, int | None, bytes | None, int | None, str, int | None, int | None, int | None]
 
 class BrokerProbe:
     @property

@@ -43,8 +43,8 @@ cdef bytes bytes_of(const uint8_t* bytes, size_t count):
 cdef class BrokerProbe:
     """A broker, its peers' messages as frames 0 in and out.
 
-    A verdict is (kind, peer, frame, payload, content, spent, closing): kinds and contents by name, `frame` what goes
-    out, numbers None where there is none. Without memory no copy of what is passed is kept.
+    A verdict is (kind, peer, frame, payload, content, spent, closing, challenged): kinds and contents by name, `frame`
+    what goes out, numbers None where there is none. Without memory no copy of what is passed is kept.
     """
 
     cdef Broker broker
@@ -362,6 +362,7 @@ cdef class BrokerProbe:
         return (
             VERDICTS[<int>verdict.kind], number_or_none(verdict.peer), frame, number_or_none(verdict.payload),
             CONTENTS[<int>verdict.content], number_or_none(verdict.spent[0]), number_or_none(verdict.closing),
+            number_or_none(verdict.challenged),
         )
 
 
@@ -387,6 +388,7 @@ cdef object peer_row(const PeerRow* row):
         "is_known": bool(row.is_known),
         "is_leaving": bool(row.is_leaving),
         "is_usable": bool(row.is_usable),
+        "is_resting": bool(row.is_resting),
         "name": bytes_of(row.name, row.name_bytes).decode(),
         "incarnation": row.incarnation,
         "credit": row.credit,

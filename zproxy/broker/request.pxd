@@ -1,13 +1,14 @@
 """Request: what was accepted and is not over everywhere: its states, its lease, the queues it stands in.
 
 Which states follow which: TRANSITIONS in request.pyx, drawn in docs/architecture.md. Live are BEHIND, WAITING and
-LEASED, and between two deliveries RESTING and AWAITED. An ENDING one is, too: its outcome is decided, but not told yet. An
-ABANDONED one has had its outcome, or goes on in another slot, and keeps its worker's place until the worker answers or
-goes. A SPENT one is over but for the payload that the caller has.
+LEASED, and between two deliveries RESTING and AWAITED. An ENDING one is, too: its outcome is decided, but not told yet.
+An ABANDONED one has had its outcome, or goes on in another slot, and keeps its worker's place until the worker answers
+or goes. A SPENT one is over but for the payload that the caller has.
 
 A request stands in up to three queues, each with a link of its own: where its turn comes (its chain while it stands
 behind, a lane while it waits, the rationed while it rests for want of a place in the retry budget, the errands when the
-broker has something to do about it), its node's, its worker's. The table may move when it grows, so queues are of slots.
+broker has something to do about it), its node's, its worker's. The table may move when it grows, so queues are of
+slots.
 
 Rule. `lease` is slot and generation; the generation grows with every grant, so no lease is ever given twice (within 2³²
 grants of one slot).

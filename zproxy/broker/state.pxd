@@ -4,6 +4,7 @@
     demand     what nodes want         ├─ call ─►   dispatch  whose turn it is, and to whom it goes
     outcome    what workers answer     ┘            retry     what becomes of a delivery that came to nothing
                                                     recall    outcomes remembered, for what is sent again
+                                                    rest      workers that fail get nothing for a while
     broker     the events, and what is to be done   speech    what the broker says itself
                without one
 
@@ -14,6 +15,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from zproxy.broker.chain cimport Chains
 from zproxy.broker.deadline cimport Deadlines
+from zproxy.broker.former cimport Formers
 from zproxy.broker.index cimport Index
 from zproxy.broker.keeping cimport Keeping
 from zproxy.broker.peer cimport Peer, PeerQueue, Peers, Queue
@@ -55,6 +57,8 @@ cdef struct Broker:             # owned by the fast path; see broker_open
     PeerQueue absent            # presence: nodes that may come back, with what they have open
     PeerQueue remembered        # presence: those that have nothing open any more
     uint32_t absent_count       # presence: in both rows
+    Formers formers             # presence: whose connection ended
+    PeerQueue resting           # rest: workers that failed too often
     PeerQueue forgetful         # recall: nodes of whose outcomes some, or all, are to be forgotten
     Memory memory               # recall: of all nodes' outcomes
     RingEntry* recalled         # recall: the newest, until the next event; NULL: forgotten at once

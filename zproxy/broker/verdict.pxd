@@ -36,6 +36,7 @@ cdef struct Verdict:
     Content content             # SAY
     uint32_t[2] spent           # payloads that are needed no more once all this is done; or PAYLOAD_NONE
     uint32_t closing            # a peer to be closed once this is said; or PEER_NONE
+    uint32_t challenged         # one to be asked for a sign of life, and closed if it gives none; or PEER_NONE
     uint64_t inherited          # whose charges the peer of the message in hand takes over, by its ticket; or 0
 
 cdef struct Limits:             # fixed when the relay starts
@@ -60,6 +61,7 @@ cdef inline void verdict_clear(Verdict* verdict) noexcept nogil:
     verdict.content = CONTENT_NONE
     verdict.spent[0] = verdict.spent[1] = PAYLOAD_NONE
     verdict.closing = PEER_NONE
+    verdict.challenged = PEER_NONE
     verdict.inherited = 0
 
 

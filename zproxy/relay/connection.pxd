@@ -79,7 +79,7 @@ cdef enum TimerKind:
     TIMER_HEARTBEAT             # when to look for a sign of life
     TIMER_BEAT                  # the same for managed peers, which have a rhythm of their own
     TIMER_ACKNOWLEDGE           # was what we wrote acknowledged? Runs from a write until all is
-    TIMER_CHALLENGE             # a newcomer waits for the holder of its routing id
+    TIMER_CHALLENGE             # a newcomer waits for the holder of its routing id, or a managed holder is asked
     TIMER_REFUSED               # a refused peer is let go
     TIMER_COUNT
 
@@ -98,7 +98,7 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     bint is_managed             # speaks the managed protocol, for its whole life
     bint is_suspect             # managed, and silent for longer than a beat: no new work
     bint can_ping               # ZMTP >= 3.1, or has sent a PING itself
-    bint is_challenged          # a newcomer wants its routing id: any byte until the timer means life
+    bint is_challenged          # a newcomer wants its name: any byte until the timer means life
     bint is_over_budget         # not read until half of its waiting requests are taken
     SocketType socket_type      # the peer's
     Inbox inbox

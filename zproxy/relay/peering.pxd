@@ -19,7 +19,7 @@ cdef enum Verdict:
     PEER_IS_SUSPECT             # managed, and a beat was missed: no new work until it is heard
 
 cdef enum:
-    CHALLENGE_MS = 2000         # the holder of a routing id has this long to show life
+    CHALLENGE_MS = 2000         # the holder of a routing id, or a managed peer's name, has this long to show life
     REFUSED_STEP_MS = 250       # silence lasts 4 to 7 of these: 1 s and jitter
     REFUSED_STEPS_MIN = 4
     UNHEARD_MESSAGES_MAX = 500  # sent since its last byte: a libzmq worker at its high-water mark answers no PING
@@ -42,8 +42,11 @@ cdef Connection* peering_inherit(Hub* hub, const Connection* holder) noexcept no
 # The holder showed life: those who wait for its name are refused.
 cdef void peering_holder_lives(Hub* hub, Connection* holder) noexcept nogil
 
+# Somebody wants the name of this managed peer: it is asked for a sign of life, and has CHALLENGE_MS to give one.
+cdef void peering_challenge(Hub* hub, Connection* holder) noexcept nogil
+
 # TIMER_CHALLENGE is due: the holder was silent or hung up and is fenced, or cannot be asked and keeps its name.
-cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil
+cdef void peering_challenge_over(Hub* hub, Connection* connection) noexcept nogil
 
 # Its timer of life is due: PING, wait on, or doom.
 cdef Verdict peering_heartbeat(Hub* hub, Connection* connection) noexcept nogil

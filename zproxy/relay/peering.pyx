@@ -266,7 +266,7 @@ cdef Connection* newcomer_first(Hub* hub, const Connection* holder) noexcept nog
     cdef Connection* newcomer
     while timer != NULL:
         newcomer = hub.table[timer.slot]
-        if shares_name(newcomer, holder):
+        if newcomer.state == WAITING and shares_name(newcomer, holder):
             return newcomer
         timer = timer.after
     return NULL
@@ -285,8 +285,12 @@ cdef Connection* peering_inherit(Hub* hub, const Connection* holder) noexcept no
 
 
 cdef void peering_holder_lives(Hub* hub, Connection* holder) noexcept nogil:
-    cdef Connection* newcomer = newcomer_first(hub, holder)
+    cdef Connection* newcomer
     holder.is_challenged = False
+    if holder.is_managed:
+        hub_disarm(hub, holder, TIMER_CHALLENGE)
+        return
+    newcomer = newcomer_first(hub, holder)
     while newcomer != NULL:
         peering_refuse(hub, newcomer, REASON_NAME_IN_USE)
         newcomer = newcomer_first(hub, holder)
@@ -299,12 +303,27 @@ cdef bint may_be_silent(const Connection* connection) noexcept nogil:
     return connection_is_unread(connection)
 
 
-cdef void peering_challenge_over(Hub* hub, Connection* newcomer) noexcept nogil:
-    cdef uint32_t slot = names_find(&hub.routes, newcomer.routing_id, newcomer.routing_id_bytes)
-    cdef Connection* holder = hub.table[slot]   # there is one: when it goes, peering_inherit empties the queue
-    # Still the first in line, until the holder is buried or the newcomer refused.
-    timer_arm_first(&hub.timers[<int>TIMER_CHALLENGE], &newcomer.timers[<int>TIMER_CHALLENGE], hub.now_ms)
-    if holder.has_hangup or (holder.can_ping and not may_be_silent(holder)):
+cdef void peering_challenge(Hub* hub, Connection* holder) noexcept nogil:
+    if holder.is_challenged or holder.state != READY:
+        return
+    holder.is_challenged = True
+    hub_arm(hub, holder, TIMER_CHALLENGE)
+    list_append(&hub.lists[<int>LIST_READ], holder, LIST_READ)     # what it sent already is life, its end too
+    say_ping(hub, holder)
+
+
+# Was it silent, or has it hung up?
+cdef bint holder_is_dead(const Connection* holder) noexcept nogil:
+    return holder.has_hangup or (holder.can_ping or holder.is_managed) and not may_be_silent(holder)
+
+
+cdef void peering_challenge_over(Hub* hub, Connection* connection) noexcept nogil:
+    cdef Connection* holder = connection
+    if not connection.is_managed:       # it is a newcomer; when its holder goes, peering_inherit empties the queue
+        holder = hub.table[names_find(&hub.routes, connection.routing_id, connection.routing_id_bytes)]
+        # Still the first in line, until the holder is buried or the newcomer refused.
+        timer_arm_first(&hub.timers[<int>TIMER_CHALLENGE], &connection.timers[<int>TIMER_CHALLENGE], hub.now_ms)
+    if holder_is_dead(holder):
         counter_add(&hub.counters, CLOSED_FENCED, 1)
         hub_doom(hub, holder, REASON_FENCED, 0)
         return
