@@ -32,6 +32,7 @@ class Violation(AssertionError):
 
 
 MAX_ATTEMPTS = 3  # of a request that does not say
+FAILURES_MAX = 5  # of a worker, in a row
 
 @dataclass(eq=False, slots=True)
 class Seat:
@@ -63,6 +64,7 @@ class Ask:
     lane: tuple[int, int]  # priority, and whose: order is kept within
     kind: int
     service: str
+    chain: tuple[str, int] | None  # service and key, where only one may be with a worker
     flags: int
     came_ms: int
     deadline_ms: int
@@ -109,6 +111,11 @@ class Book:
         self.leases: set[int] = set()
         self.guarded_services: set[str] = set()  # as a worker has ever said
         self.deadlines: list[tuple[int, int, Ask]] = []
+        self.chains: dict[tuple[str, int], dict[Key, Ask]] = {}  # what is open of each, in the order it came
+        self.formers: dict[tuple[bool, str], set[int]] = {}  # role and name → incarnations whose connection ended
+        self.fenced: set[tuple[bool, str, int]] = set()
+        self.resting: set[int] = set()
+        self.failures: dict[str, int] = {}  # of the workers of a name, in a row
         self.owed_cancels: dict[int, Lease] = {}
         self.owed_outcomes: dict[Key, Ask] = {}
         self.answering: Ask | None = None  # whose answer is in hand
@@ -126,7 +133,12 @@ class Book:
             shown = [line_of(each) if isinstance(each, Envelope) else each for each in parts]
             raise Violation(law, text.format(*shown))
 
+    def _fail(self, seat: Seat) -> None:
+        self.failures[seat.name] = self.failures.get(seat.name, 0) + 1
+
     def _lose_leases(self, seat: Seat) -> None:
+        if any(lease.is_live for lease in seat.held.values()):
+            self._fail(seat)
         for lease in seat.held.values():
             self.owed_cancels.pop(lease.number, None)
             if lease.is_live:
@@ -165,7 +177,10 @@ class Book:
 
     def _open(self, ask: Ask) -> None:
         self.asks[ask.key] = self.open[ask.key] = ask
-        self._lane(ask)[ask.key] = ask
+        if ask.chain is None:
+            self._lane(ask)[ask.key] = ask
+        else:
+            self.chains.setdefault(ask.chain, {})[ask.key] = ask
         self._expect_by(ask)
 
     def _expect_by(self, ask: Ask) -> None:
@@ -186,6 +201,8 @@ class Book:
         ask.outcome = outcome
         del self.open[ask.key]
         self._unwait(ask)
+        if ask.chain is not None:
+            del self.chains[ask.chain][ask.key]
         self.owed_outcomes.pop(ask.key, None)
         lease, ask.lease = ask.lease, None
         if lease is not None and lease.is_live:
@@ -200,8 +217,14 @@ class Book:
 
     def _replace(self, elder: Seat) -> None:
         elder.is_replaced = True
+        self._remember(elder)
         if elder.is_worker:
             self._lose_leases(elder)
+
+    def _remember(self, seat: Seat) -> None:
+        """Its connection ends."""
+        if seat.is_known and not seat.is_leaving:
+            self.formers.setdefault((seat.is_worker, seat.name), set()).add(seat.incarnation)
 
     def _line_of(self, envelope: Envelope) -> int:
         """A node that comes back after its connection ended is the same one: its requests have outlived that."""
@@ -212,6 +235,8 @@ class Book:
         """The seat has the name now, and what is open under it."""
         seat.name, seat.incarnation = envelope.name, envelope.incarnation
         seat.is_known, seat.is_leaving = True, False
+        elders = self.formers.get((seat.is_worker, seat.name), set()) - {seat.incarnation}
+        self.fenced |= {(seat.is_worker, seat.name, elder) for elder in elders}
         if seat.is_worker:
             return
         for ask in [*self.open.values()]:

@@ -5,6 +5,7 @@ The broker is compiled, so each stands between it and the relay: changes what go
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from zproxy.envelope import Code, Envelope, Flag, Kind, offers_parse
@@ -401,6 +402,44 @@ class TimeStandsStill(Defect):
         if told.verdict != "SEND" or told.envelope is None:
             return told
         return told_as(told, told.peer, remaining_ms=told.envelope.remaining_ms + 10)
+
+
+class KeysShareAWorker(Defect):
+    """Ordered requests of a key are delivered as they come."""
+
+    laws = ("ordered",)
+
+    def before_hear(self, peer: int, said: Said) -> Said:
+        return said_as(said, flags=said.envelope.flags & ~Flag.ORDERED) if said.envelope.kind in DEMANDS else said
+
+
+class SucceededMayTryAgain(Defect):
+    """Who was succeeded hears NAME_IN_USE, and comes back when its successor has gone."""
+
+    laws = ("names",)
+
+    def after(self, told: Told) -> Told:
+        if not is_error(told, Code.FENCED):
+            return told
+        return told_as(told, told.peer, code=int(Code.NAME_IN_USE), remaining_ms=500)
+
+
+class HolderIsBelieved(Defect):
+    """The holder of a name is not asked whether it lives."""
+
+    laws = ("names",)
+
+    def after(self, told: Told) -> Told:
+        return replace(told, challenged=None)
+
+
+class RestsAfterAnyFailure(Defect):
+    """A worker is given nothing because another one of its name has ended once."""
+
+    laws = ("rest", "idle")
+
+    def resting(self) -> list[int]:
+        return sorted(self.known & self.workers)[:1]
 
 
 DEFECTS: dict[str, type[Defect]] = {defect.__name__: defect for defect in Defect.__subclasses__()}

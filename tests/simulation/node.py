@@ -37,6 +37,7 @@ class Want:
     service: str
     priority: int
     flags: int
+    key_hash: int
     deadline_ms: int  # by the node's clock
     copies: int = 0  # sent, and not refused with NEED_HELLO
     has_left: bool = False  # a POST that waits for nothing but NEED_HELLO
@@ -53,11 +54,13 @@ class Node(Peer):
 
     # ---- what it wants ----
 
-    def want(self, kind: int, service: str, priority: int, flags: int, patience_ms: int) -> None:
+    def want(
+        self, kind: int, service: str, priority: int, flags: int, patience_ms: int, key_hash: int = 0
+    ) -> None:
         if self.is_leaving or self.is_gone:
             return
         self.sequence += 1
-        want = Want(self.sequence, kind, service, priority, flags, self.now_ms() + patience_ms)
+        want = Want(self.sequence, kind, service, priority, flags, key_hash, self.now_ms() + patience_ms)
         self.wants[want.sequence] = want
         if self.is_accepted and self.link is not None:
             self.send(want)
@@ -70,6 +73,7 @@ class Node(Peer):
         self.say(
             want.kind, service=want.service, incarnation=self.incarnation, sequence=want.sequence,
             remaining_ms=remaining_ms, priority=want.priority, flags=want.flags | (RESENT if want.copies else 0),
+            key_hash=want.key_hash,
         )
         want.copies += 1
         want.has_left = want.kind == POST

@@ -12,7 +12,7 @@ import heapq
 
 from zproxy.envelope import Envelope, offers_parse
 
-from .book import Ask, Lease, Seat, Violation
+from .book import FAILURES_MAX, Ask, Lease, Seat, Violation
 from .surface import Said, Surface, Told, line_of
 from .telling import Telling
 from .words import (
@@ -31,6 +31,7 @@ from .words import (
     NAME_IN_USE,
     NEED_HELLO,
     NOT_IDEMPOTENT,
+    ORDERED,
     OUTCOME_UNKNOWN,
     POST,
     PROGRESS,
@@ -62,6 +63,8 @@ class Oracle(Telling):
 
     def leave(self, seat: Seat) -> None:
         del self.seats[seat.slot]
+        if not seat.is_replaced:
+            self._remember(seat)
         if seat.is_worker:
             self._lose_leases(seat)
         elif seat.is_known and not seat.is_replaced:
@@ -114,9 +117,9 @@ class Oracle(Telling):
         holder = self._named(seat.is_worker, envelope.name)
         is_other = holder is not None and holder is not seat and holder.incarnation != envelope.incarnation
         if answer.kind == ERROR:
-            self.check(answer.code in (NAME_IN_USE, FENCED), "names", "refused: {}", answer)
-            self.check(is_other, "names", f"{envelope.name} is nobody's, but refused")
+            self._hear_refusal(seat, envelope, answer, told, holder if is_other else None)
             return
+        self.check(not self._is_fenced(seat, envelope), "names", "{} was succeeded, and is accepted", envelope)
         self.check(not is_other, "names", f"{envelope.name} has two holders")
         elder = None if holder is seat else holder
         self.check(told.closing == (elder.slot if elder else None), "names", f"{told} closes another than {elder}")
@@ -132,6 +135,20 @@ class Oracle(Telling):
             self.guarded_services |= {name for name, _, flags in offers if flags & 1}
         self._see(told)
 
+    def _is_fenced(self, seat: Seat, envelope: Envelope) -> bool:
+        return (seat.is_worker, envelope.name, envelope.incarnation) in self.fenced
+
+    def _hear_refusal(
+        self, seat: Seat, envelope: Envelope, answer: Envelope, told: Told, holder: Seat | None
+    ) -> None:
+        if self._is_fenced(seat, envelope):
+            self.check(answer.code == FENCED, "names", "{} was succeeded, and hears {}", envelope, answer)
+            return
+        self.check(answer.code == NAME_IN_USE, "names", "refused: {}", answer)
+        if holder is None:
+            raise Violation("names", f"{envelope.name} is nobody's, but refused")
+        self.check(told.challenged == holder.slot, "names", "{}: its holder is not asked, but {}", envelope, told)
+
     def _hear_demand(self, seat: Seat, envelope: Envelope, told: Told) -> None:
         key = seat.name, seat.incarnation, envelope.sequence
         deadline_ms = self.now_ms + envelope.remaining_ms
@@ -139,11 +156,12 @@ class Oracle(Telling):
         if known is not None and known.is_open:
             self._hear_again(known, deadline_ms, told)
             return
-        if known is not None and known.is_accepted:
+        if known is not None and known.is_accepted and known.outcome != (ERROR, BUSY):  # BUSY: not kept, never begun
             self._hear_after_end(known, told)
             return
         lane = envelope.priority, seat.node
-        ask = Ask(key, lane, envelope.kind, envelope.service, envelope.flags, self.now_ms, deadline_ms)
+        chain = (envelope.service, envelope.key_hash) if envelope.flags & ORDERED else None
+        ask = Ask(key, lane, envelope.kind, envelope.service, chain, envelope.flags, self.now_ms, deadline_ms)
         ask.is_guarded = bool(envelope.flags & NOT_IDEMPOTENT)
         self._open(ask)
         if told.verdict in ("PASS", "KEEP"):
@@ -218,6 +236,7 @@ class Oracle(Telling):
             return
         lease.is_live = False
         ask.lease = None
+        self.failures[seat.name] = 0
         if ask.kind == POST:
             self.check(told.frame is None, "says nothing", "the answer to a post goes on: {}", told)
             self.delivered += envelope.kind == REPLY
@@ -307,7 +326,7 @@ class Oracle(Telling):
             raise Violation("cancel", f"{lease.seat.name} is not told that {lease.ask} is over")
         if self.owed_outcomes:
             raise Violation("lost", f"{next(iter(self.owed_outcomes.values()))}: its worker is gone, its node not told")
-        self._find_idle()
+        self._find_idle(self._resting(surface))
         self._count(surface)
 
     def next_deadline_ms(self) -> int | None:
@@ -334,15 +353,44 @@ class Oracle(Telling):
                 self.check(not ask.is_listed and ask.lease is None, "late", f"{ask} is open after the abort")
                 self._close(ask, (ERROR, DRAINING))
 
-    def _find_idle(self) -> None:
-        able = [seat for seat in self.seats.values() if seat.is_worker and not seat.is_replaced and seat.may_take()]
+    def _resting(self, surface: Surface) -> set[int]:
+        """Workers that are given nothing for a while, and rightly so."""
+        resting = set(surface.resting())
+        for slot in resting - self.resting:
+            seat = self.seats[slot]
+            self.check(self.failures.get(seat.name, 0) >= FAILURES_MAX, "rest", "{} rests, but why?", seat.name)
+            self.failures[seat.name] = 0
+        for slot in resting:
+            for service in self.seats[slot].offers:
+                others = [each for each in self.seats.values() if service in each.offers and self._offers(each)]
+                self.check(
+                    any(each.slot not in resting for each in others), "rest", "all who offer {} rest", service
+                )
+        self.resting = resting
+        return resting
+
+    def _find_idle(self, resting: set[int]) -> None:
+        able = [
+            seat for seat in self.seats.values()
+            if seat.is_worker and not seat.is_replaced and seat.may_take() and seat.slot not in resting
+        ]
         if not able:
             return
+        for chain in self.chains.values():
+            first = next(self._awake(chain), None)
+            if first is not None and first.lease is None and not self._is_held(first):
+                self._find_idle_worker(first, first.service, able)
         for service, lanes in self.lanes.items():
             for lane in lanes.values():
                 ask = next(self._awake(lane), None)
                 if ask is not None:
                     self._find_idle_worker(ask, service, able)
+
+    def _is_held(self, ask: Ask) -> bool:
+        """Has a worker still something of its chain, or does it rest between two deliveries?"""
+        if ask.key in self.again or ask.awaits_resend:
+            return True
+        return any(lease.ask.chain == ask.chain for seat in self.seats.values() for lease in seat.held.values())
 
     def _find_idle_worker(self, ask: Ask, service: str, able: list[Seat]) -> None:
         offered = service if self._is_named(service) else "*"

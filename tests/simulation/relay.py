@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .world import World
 
 STEPS_MAX = 10_000
+CHALLENGE_MS = 2000
 OUTCOMES = (int(Kind.REPLY), int(Kind.ERROR), int(Kind.PROGRESS))
 
 
@@ -119,9 +120,16 @@ class Relay:
     def _carry_out(self, told: Told) -> None:
         if told.envelope is not None and told.peer is not None:
             self.links[told.peer].send_down(told.envelope)
+        if told.challenged is not None:
+            self.world.after(CHALLENGE_MS, self._judge, self.links[told.challenged])
         if told.closing is not None:
             elder = self.links[told.closing]
             elder.cut(elder.peer.random.randrange(5), elder.peer.delay(), False, True)
+
+    def _judge(self, holder: Link) -> None:
+        """It was asked for a sign of life."""
+        if holder.is_joined and (holder.is_swallowing or holder.peer.is_frozen):
+            holder.cut(0, holder.peer.delay(), False, not holder.is_swallowing)
 
     def settle(self) -> None:
         """Until the broker has nothing more to do of itself."""

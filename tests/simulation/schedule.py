@@ -27,6 +27,7 @@ class Knobs:
     work_ms: int  # of a request, mostly at most
     patience_ms: int  # of a request, mostly at most
     guarded_share: float
+    ordered_share: float
     unkept_share: float
     undelivered_share: float
     no_worker_wait_ms: int
@@ -57,6 +58,7 @@ def knobs_of(random: Random) -> Knobs:
         work_ms=random.choice((5, 50, 400)),
         patience_ms=random.choice((500, 5000, 30_000)),
         guarded_share=random.choice((0.0, 0.2, 0.6)),
+        ordered_share=random.choice((0.0, 0.0, 0.2, 0.8)),
         unkept_share=random.choice((0.0, 0.0, 0.1)),
         undelivered_share=random.choice((0.0, 0.0, 0.1, 0.4)),
         no_worker_wait_ms=random.choice((0, 0, 700)),

@@ -34,14 +34,14 @@ class Told:
     content: str
     spent: int | None
     closing: int | None
-    challenged: int | None
     envelope: Envelope | None
+    challenged: int | None = None
 
 
 def told_of(raw: tuple[Any, ...]) -> Told:
     verdict, peer, frame, payload, content, spent, closing, challenged = raw
     envelope = None if frame is None else Envelope.parse(frame)
-    return Told(verdict, peer, frame, payload, content, spent, closing, challenged, envelope)
+    return Told(verdict, peer, frame, payload, content, spent, closing, envelope, challenged)
 
 
 def line_of(envelope: Envelope) -> str:
@@ -114,6 +114,9 @@ class Surface:
 
     def absent(self) -> int:
         return self.probe.memory()["absent"]
+
+    def resting(self) -> list[int]:
+        return self.probe.resting()
 
     def live(self) -> int:
         return self.probe.live

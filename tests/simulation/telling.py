@@ -81,6 +81,7 @@ class Telling(Book):
         if offer is None:
             raise Violation("right worker", f"{seat.name} does not offer {ask.service}")
         self._see_order(ask)
+        self._see_chain(ask)
         left_ms = max(ask.deadline_ms - self.now_ms, 1)
         self.check(envelope.remaining_ms == left_ms, "time", "{}: {} ms are left, not so: {}", ask, left_ms, envelope)
         ask.is_guarded |= offer[0]
@@ -107,6 +108,17 @@ class Telling(Book):
             elif priority < ask.lane[0]:
                 waiting = next(self._awake(lane), None)
                 self.check(waiting is None, "priority", "{} goes before {}", ask, waiting)
+
+    def _see_chain(self, ask: Ask) -> None:
+        if ask.chain is None:
+            return
+        for seat in self.seats.values():
+            for lease in seat.held.values():
+                runs_beside = lease.ask is not ask and lease.ask.chain == ask.chain
+                self.check(not runs_beside, "ordered", "{} runs beside {}", ask, lease.ask)
+        if not ask.deliveries and not self._is_faint(ask):
+            first = next(self._awake(self.chains[ask.chain]))
+            self.check(first is ask, "ordered", "{} overtakes {}", ask, first)
 
     def _see_cancel(self, seat: Seat, envelope: Envelope) -> None:
         lease = seat.held.get(envelope.lease)
@@ -136,6 +148,7 @@ class Telling(Book):
     def _take_away(self, lease: Lease) -> None:
         lease.is_live = False
         self.owed_cancels[lease.number] = lease
+        self._fail(lease.seat)
         self._lose(lease.ask)
 
     # ---- to a node ----

@@ -18,6 +18,7 @@ from .schedule import GUARDED, SERVICES, Action, schedule_of
 from .surface import Surface, line_of
 from .words import (
     NOT_IDEMPOTENT,
+    ORDERED,
     POST,
     REPLY,
     REQUEST,
@@ -156,7 +157,7 @@ class World:
         if peer.is_gone:
             return
         peer.die()
-        if self.is_stopped:
+        if self.is_stopped or peer not in self.nodes and peer not in self.workers:
             return
         heir: Peer
         if isinstance(peer, Node):
@@ -202,10 +203,13 @@ class World:
             flags |= WANTS_PROGRESS if kind == REQUEST else WANTS_ACCEPTED
         if kind == REQUEST and random.random() < 0.2:
             flags |= RETRY_ERRORS
+        key_hash = random.randint(1, 2) if random.random() < knobs.ordered_share else 0
+        if key_hash:
+            flags |= ORDERED
         patience_ms = random.randrange(1, knobs.patience_ms + 1)
         service = "blue" if random.random() < 0.03 else random.choice(SERVICES)
         priority = random.choice((1, 1, 1, 0, 2))
-        random.choice(self.nodes).want(kind, service, priority, flags, patience_ms)
+        random.choice(self.nodes).want(kind, service, priority, flags, patience_ms, key_hash)
 
     def do_post(self, random: Random) -> None:
         self.do_request(random, POST)

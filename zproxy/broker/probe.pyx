@@ -15,6 +15,7 @@ from zproxy.broker.broker cimport (
     broker_malformed, broker_message, broker_open, broker_retained_bytes, broker_set_usable, broker_step,
     broker_undelivered, broker_unkept, broker_unretained, broker_unsent, broker_waiting, broker_waiting_bytes
 )
+from zproxy.broker.peer cimport ROW_RESTING, Peer
 from zproxy.broker.verdict cimport verdict_clear
 from zproxy.counters cimport Counters
 from zproxy.envelope cimport ENVELOPE_BYTES_MAX, FAULT_NONE, EnvelopeView, envelope_read, envelope_write
@@ -226,6 +227,15 @@ cdef class BrokerProbe:
             "rationed": self.broker.rationed.count,
             "retained_bytes": broker_retained_bytes(&self.broker),
         }
+
+    def resting(self):
+        """Workers that are given nothing for a while, because they failed too often."""
+        cdef const Peer* worker = self.broker.resting.first
+        found = []
+        while worker != NULL:
+            found.append(worker.slot)
+            worker = worker.links[<int>ROW_RESTING].after
+        return found
 
     @property
     def live(self):
