@@ -16,6 +16,7 @@ from .words import (
     ERROR,
     POST,
     REQUEST,
+    RESENT,
     WORKER_LOST,
 )
 
@@ -71,7 +72,7 @@ class Ask:
     is_open: bool = True  # an outcome is still to come
     is_accepted: bool = False
     is_listed: bool = True  # its node is there to hear of it
-    was_away: bool = False  # its node was not, for a while: it may have ended unheard
+    was_away: bool = False  # its node was not, and has not sent it again since: it may have ended unheard
     lease: Lease | None = None
     deliveries: int = 0
     unbegun: int = 0  # of them, those of which the worker said so
@@ -258,11 +259,13 @@ class Book:
         return seat.is_worker and seat.is_known and not seat.is_leaving and not seat.is_replaced
 
     def _awake(self, lane: dict[Key, Ask]) -> Iterator[Ask]:
-        """Those that surely still wait: a post whose node is gone ends without a word."""
+        """Those that surely still wait: what ends while its node is gone ends without a word."""
         return (ask for ask in lane.values() if not self._is_faint(ask))
 
     def _is_faint(self, ask: Ask) -> bool:
-        if ask.is_listed:
+        if not ask.was_away:
             return False
+        if ask.flags & RESENT and ask.service in self.guarded_services:
+            return True  # it may have run before: that is told to nobody
         came_ms = ask.came_ms + self.no_worker_wait_ms
         return ask.deadline_ms <= self.now_ms or 0 < self.no_worker_wait_ms and came_ms <= self.now_ms

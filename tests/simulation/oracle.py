@@ -181,12 +181,13 @@ class Oracle(Telling):
             self._expect_by(ask)
         is_awaited = ask.awaits_resend or ask.was_away and ask.lease is None
         if is_awaited and told.verdict in ("PASS", "KEEP"):
-            ask.awaits_resend = False
+            ask.awaits_resend = ask.was_away = False
             self._see(told)
             return
         if ask.was_away and told.envelope is not None and told.envelope.kind == ERROR:
             self._see(told)
             return
+        ask.was_away = False
         self._expect_drop(told, "it is open, and comes again")
 
     def _hear_after_end(self, ask: Ask, told: Told) -> None:
@@ -333,7 +334,7 @@ class Oracle(Telling):
         """When the broker has to be asked again, at the latest."""
         while self.deadlines:
             deadline_ms, _, ask = self.deadlines[0]
-            if ask.is_open and ask.is_listed and ask.deadline_ms == deadline_ms:
+            if ask.is_open and not ask.was_away and ask.deadline_ms == deadline_ms:
                 return deadline_ms
             if ask.is_open and ask.deadline_ms == deadline_ms:
                 return None     # it may have ended without a word
@@ -377,8 +378,8 @@ class Oracle(Telling):
         if not able:
             return
         for chain in self.chains.values():
-            first = next(self._awake(chain), None)
-            if first is not None and first.lease is None and not self._is_held(first):
+            first = next(iter(chain.values()), None)
+            if first is not None and not self._is_faint(first) and first.lease is None and not self._is_held(first):
                 self._find_idle_worker(first, first.service, able)
         for service, lanes in self.lanes.items():
             for lane in lanes.values():
