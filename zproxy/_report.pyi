@@ -22,6 +22,7 @@ class PeerRow(NamedTuple):
     is_known: bool
     is_leaving: bool
     is_usable: bool
+    is_resting: bool
     address: str
     incarnation: int
     credit: int

@@ -39,6 +39,7 @@ class PeerRow(NamedTuple):
     is_known: bool                  # it has said who it is
     is_leaving: bool
     is_usable: bool
+    is_resting: bool                # it has failed too often
     address: str
     incarnation: int
     credit: int
@@ -117,6 +118,7 @@ cdef list peers_wrap(const Report* report):
             bool(entry.is_known),
             bool(entry.is_leaving),
             bool(entry.is_usable),
+            bool(entry.is_resting),
             (<const char*>entry.address).decode(),
             entry.incarnation,
             entry.credit,

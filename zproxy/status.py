@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 # What a worker is in one word, by what keeps it from more work.
-WORKER_STATES = ("hello", "draining", "suspect", "paused", "busy", "ready")
+WORKER_STATES = ("hello", "draining", "suspect", "resting", "paused", "busy", "ready")
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -151,6 +151,8 @@ def worker_state(row: PeerRow) -> str:
         return "draining"
     if not row.is_usable:
         return "suspect"
+    if row.is_resting:
+        return "resting"
     if row.credit == 0:
         return "paused"
     return "busy" if row.in_flight >= row.credit else "ready"
