@@ -141,8 +141,8 @@ class RequestError(ZproxyError):
     """A request ended without a reply, or its peer was refused.
 
     `code` is one of zproxy.envelope.Code, or the application's own. `worker` is "" where none had it; `attempt` is how
-    many deliveries were made, 0: it was surely never begun. `retry_after` is in seconds, 0.0: nothing was said.
-    `detail` is the map that came with the code, or None.
+    many deliveries were made, 0: it was surely never begun, -1: it was sent, and nobody can say. `retry_after` is in
+    seconds, 0.0: nothing was said. `detail` is the map that came with the code, or None.
     """
 
     def __init__(
@@ -379,7 +379,7 @@ def _message(error: RequestError, outcome: Outcome, said: str) -> str:
     """`request of "rank7" to "gradients": what happened; who had it (what to do, when to try again)`."""
     what = f'request of "{error.node}" to "{error.service}"' if error.service else f'peer "{error.node}"'
     happened = _happened(error, outcome, said)
-    if error.attempt:
+    if error.attempt > 0:
         at = f' "{error.worker}"' if error.worker else ""
         happened += "; " if at and at in happened else f"; worker{at} had it, "
         happened += f"attempt {error.attempt}"

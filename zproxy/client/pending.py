@@ -54,6 +54,8 @@ class Pending(msgspec.Struct, eq=False):
     attended: bool  # who waits for it reads the socket, too; for others a reader has to be found
     copies: int = 0  # sent, and perhaps taken
     sent_at: float = 0.0  # the first of them
+    proxy: int = 0  # who got the first of them
+    was_elsewhere: bool = False  # another one got a later copy, and does not know what became of the first
     order: int = 0  # of the newest copy among all that was sent
     has_ended: bool = False
     reply: tuple[Envelope, Sequence[Any]] | None = None  # of a POST with confirm, ACCEPTED

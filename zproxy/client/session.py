@@ -40,6 +40,7 @@ NAME_TRIES = 5
 EXPIRY_GRAIN_S = 0.01  # of looking through the open requests for those whose time is over
 DUE_CANCELS = 4096
 REMAINING_MS_MAX = 0x7FFFFFFF
+UNKNOWN_ATTEMPT = -1  # it was sent, and whoever could say how often it was delivered is not there any more
 NO_CONVERSATION = -1
 NO_FIELDS: dict[str, Any] = {}
 
@@ -304,8 +305,10 @@ class Session:
         request.copies += 1
         if request.copies == 1:
             request.sent_at = now
+            request.proxy = self.welcome.proxy
         else:
             self.counts["resent"] += 1
+            request.was_elsewhere |= request.proxy != self.welcome.proxy
         if request.kind == POST and not request.confirm:
             self._close(request)
             self._posts.keep(request)
@@ -511,7 +514,8 @@ class Session:
     def _ended_by(self, envelope: Envelope, message: Sequence[Any]) -> None:
         request = self._open.get(envelope.sequence) or self._posts.take(envelope.sequence)
         if request is not None:
-            self._end(request, self._error_said(request.service, envelope, message))
+            unbegun = UNKNOWN_ATTEMPT if request.was_elsewhere else 0
+            self._end(request, self._error_said(request.service, envelope, message, unbegun))
         elif envelope.code != CANCELLED:
             self.counts["late"] += 1
 
@@ -616,15 +620,20 @@ class Session:
     # ---- errors ----
 
     def _error(self, request: Pending, code: int, sentence: str = "", remedy: str = "") -> RequestError:
-        return error_of(int(code), service=request.service, node=self.name, sentence=sentence, remedy=remedy)
+        attempt = UNKNOWN_ATTEMPT if request.copies else 0
+        return error_of(
+            int(code), service=request.service, node=self.name, attempt=attempt, sentence=sentence, remedy=remedy
+        )
 
-    def _error_said(self, service: str, envelope: Envelope, message: Sequence[Any]) -> RequestError:
+    def _error_said(
+        self, service: str, envelope: Envelope, message: Sequence[Any], unbegun: int = 0
+    ) -> RequestError:
         return error_of(
             envelope.code,
             service=service,
             node=self.name,
             worker=envelope.name,
-            attempt=envelope.attempt,
+            attempt=envelope.attempt or unbegun,
             sentence=_sentence_of(envelope),
             retry_after_ms=envelope.remaining_ms,
             detail=_detail_of(message),
@@ -632,7 +641,10 @@ class Session:
 
     def _refused(self, request: Pending) -> RequestError:
         code, sentence, retry_ms = self._refusal
-        return error_of(code, service=request.service, node=self.name, sentence=sentence, retry_after_ms=retry_ms)
+        attempt = UNKNOWN_ATTEMPT if request.copies else 0
+        return error_of(
+            code, service=request.service, node=self.name, attempt=attempt, sentence=sentence, retry_after_ms=retry_ms
+        )
 
     def _closed(self, request: Pending) -> NodeClosed:
         before = f'node "{self.name}" was closed before its request to "{request.service}"'

@@ -11,6 +11,7 @@ from support.commands import RunningProxy
 from support.fault_report import FaultReport, sizes
 from support.load import Load
 from support.proxies import MortalProxy, assert_counters_balance
+from support.waiting import wait_until
 
 
 @sizes(600)
@@ -62,6 +63,24 @@ def test_a_proxy_told_to_end_under_load_answers_all_it_accepted(
     assert set(found.errors) <= {"Draining"}
     assert signals == 1 or found.errors["Draining"] > 0, "a second signal ends what is open"
     fault_report.add(23, f"SIGTERM under load, {'twice' if signals == 2 else 'once'}", load, found)
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["anew", "never"])
+def test_what_a_lost_proxy_had_begun_is_not_told_as_never_begun(
+    mortal_proxy: MortalProxy, load: Load, comes_back: bool
+) -> None:
+    master = load.master(mortal_proxy.backend, concurrency=4)
+    node = load.node(mortal_proxy.frontend, 8, window=8, work_ms=5000, options={"timeout": 1.5})
+    wait_until(lambda: len(load.records().executions) == 4, "four are begun")
+    master.kill()
+    mortal_proxy.die()
+    if comes_back:
+        mortal_proxy.come_back()
+    node.wait_done()
+    found = load.judge()
+    assert (found.recovered, found.replies) == (4, 0)
+    if not comes_back:
+        mortal_proxy.come_back()
 
 
 def _folder(parent: Path, number: int) -> Path:
