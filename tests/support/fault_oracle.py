@@ -2,7 +2,7 @@
 
 As Jepsen's checker of queues does, it believes neither the proxy nor the SDK, but only the two ends (support/ledger).
 
-    accepted          a node's SDK took it, and the node lived to hear the outcome
+    accepted          a node's SDK took it
     lost              accepted, and without any outcome
     unexpected        an outcome or execution of nothing that was asked, or of another payload; a reply nobody made;
                       "never begun" of what a worker began
@@ -13,9 +13,11 @@ As Jepsen's checker of queues does, it believes neither the proxy nor the SDK, b
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from support.ledger import Attempt, Execution, Outcome, Records
 
@@ -42,8 +44,8 @@ class Judgement:
         assert not self.delivered_twice, f"{len(self.delivered_twice)} have two outcomes: {self.delivered_twice[:5]}"
 
 
-def judge(records: Records, killed: Collection[str] = ()) -> Judgement:
-    """`killed`: nodes that were ended by force, which accounts for what they left open."""
+def judge(records: Records) -> Judgement:
+    """What became of everything in the records."""
     found = Judgement()
     attempts = {(each.node, each.sequence): each for each in records.attempts}
     executions = Counter(_executed(records.executions, attempts, found))
@@ -58,17 +60,17 @@ def judge(records: Records, killed: Collection[str] = ()) -> Judgement:
         if reason:
             found.unexpected.append(f"{outcome}: {reason}")
     for key in attempts:
-        if key in outcomes or key[0] not in killed:
-            _account(found, key, outcomes.get(key), executions[key])
+        _account(found, key, outcomes.get(key), executions[key])
     return found
 
 
-def recovery_seconds(records: Records, fault_at: float) -> float:
-    """How long after a fault all that was open at it had its outcome; 0 if nothing was open."""
+def recovery_seconds(records: Records, faults: Iterable[float]) -> float:
+    """The longest from a fault until all that was open at it had its outcome; 0 if nothing ever was."""
     ended = {(each.node, each.sequence): each.at for each in records.outcomes}
-    begun = (each for each in records.attempts if each.at <= fault_at)
-    ends = (ended.get((each.node, each.sequence), fault_at) for each in begun)
-    return max((end - fault_at for end in ends if end > fault_at), default=0.0)
+    spans = sorted((each.at, ended.get((each.node, each.sequence), 0.0)) for each in records.attempts)
+    begins = [begin for begin, _ in spans]
+    latest_ends = [0.0, *accumulate((end for _, end in spans), max)]
+    return max([0.0, *(latest_ends[bisect_right(begins, at)] - at for at in faults)])
 
 
 def _executed(executions: list[Execution], attempts: dict[Id, Attempt], found: Judgement) -> list[Id]:

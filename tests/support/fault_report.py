@@ -10,6 +10,7 @@ from support.fault_oracle import Judgement
 from support.load import Load
 
 SOAK_REQUESTS = 30_000
+IS_SOAK = 10_000  # more requests: the row takes the time its faults take in full
 HEAD = (
     "| row | fault | injected | requests | replies | other outcomes | lost | unexpected | twice | duplicates "
     "| recovered | open then, answered after | took | figure |\n"

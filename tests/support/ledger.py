@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +59,10 @@ class Records(NamedTuple):
     attempts: list[Attempt]
     outcomes: list[Outcome]
     executions: list[Execution]
+
+    def of(self, nodes: Collection[str]) -> Records:
+        """What is about the requests of these nodes."""
+        return Records(*([each for each in kind if each.node in nodes] for kind in self))  # type: ignore[arg-type]
 
 
 class Ledger:

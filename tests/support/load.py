@@ -139,9 +139,10 @@ class Load:
         self.masters.append(LoadMaster(name, _listed(endpoint), self._folder, **options))
         return self.masters[-1]
 
-    def fault(self) -> None:
-        """A fault begins now."""
+    def fault(self) -> float:
+        """A fault begins now, which is returned."""
         self._faults.append(time.monotonic())
+        return self._faults[-1]
 
     @property
     def faults(self) -> int:
@@ -157,8 +158,20 @@ class Load:
 
     def recovery_seconds(self) -> float:
         """The longest until all that was open at a fault had its outcome."""
+        return recovery_seconds(self.records(), self._faults)
+
+    def rate(self, node: str, since: float, until: float) -> float:
+        """Replies a second that a node had in a time."""
+        ends = [outcome.at for outcome in self.records().outcomes if outcome.node == node and outcome.is_reply]
+        return sum(since <= at < until for at in ends) / (until - since)
+
+    def latency_p99_ms(self, node: str, since: float, until: float) -> float:
+        """Of what a node asked in a time."""
         records = self.records()
-        return max((recovery_seconds(records, at) for at in self._faults), default=0.0)
+        began = {each.sequence: each.at for each in records.attempts if each.node == node and since <= each.at < until}
+        taken = sorted(each.at - began[each.sequence] for each in records.outcomes
+                       if each.node == node and each.sequence in began)  # fmt: skip
+        return taken[len(taken) * 99 // 100] * 1000 if taken else 0.0
 
     def wait_done(self) -> None:
         for node in self.nodes:
@@ -177,12 +190,18 @@ class Load:
 
         wait_until(is_done, "all have outcomes", self.patience_seconds)
 
-    def judge(self, killed: Collection[str] = ()) -> Judgement:
-        """What became of everything; the promises that every fault has to leave intact are kept."""
-        found = judge(self.records(), killed)
+    def judge(self, whose: Collection[str] = ()) -> Judgement:
+        """What became of everything, or of what these nodes asked; the promises to them are kept.
+
+        Of the other nodes it is only demanded that each of their requests has an outcome.
+        """
+        records = self.records()
+        names = whose or [node.name for node in self.nodes]
+        found = judge(records.of(names))
         found.assert_promises_kept()
+        assert not judge(records).lost
         for node in self.nodes:
-            if node.name not in killed:
+            if node.name in names:
                 node.assert_hears_nothing_twice()
         return found
 

@@ -39,10 +39,12 @@ def test_a_request_without_an_outcome_is_lost() -> None:
         found.assert_promises_kept()
 
 
-def test_what_a_killed_node_left_open_is_not_lost() -> None:
-    found = judge(records(WELL + "A node2 1 cc 2.0\nE m1 node2 1 cc 1 2.1\n"), killed={"node2"})
+def test_of_some_nodes_only_their_own_requests_are_judged() -> None:
+    everything = records(WELL + "A node2 1 cc 2.0\nE m1 node3 1 cc 1 2.1\nO node4 1 REPLY cc 1 2.1\n")
+    found = judge(everything.of({"node1"}))
     found.assert_promises_kept()
-    assert (found.accepted, found.recovered) == (2, 0)
+    assert found.accepted == 2
+    assert judge(everything).lost == [("node2", 1)]
 
 
 def test_a_second_outcome_is_found() -> None:
@@ -85,9 +87,11 @@ def test_what_was_executed_though_its_node_heard_no_reply_is_recovered() -> None
 
 
 def test_recovery_is_when_all_that_was_open_has_its_outcome() -> None:
-    assert recovery_seconds(records(WELL), 1.05) == pytest.approx(0.35)
-    assert recovery_seconds(records(WELL), 1.15) == pytest.approx(0.35)
-    assert recovery_seconds(records(WELL), 1.6) == 0
+    assert recovery_seconds(records(WELL), [1.05]) == pytest.approx(0.35)
+    assert recovery_seconds(records(WELL), [1.15, 1.45]) == pytest.approx(0.35)
+    assert recovery_seconds(records(WELL), [0.5, 1.6]) == 0
+    begun_later = "A node1 3 cc 1.2\nO node1 3 NoWorker - 0 9.0"
+    assert recovery_seconds(records(WELL + begun_later), [1.15]) == pytest.approx(0.35)
 
 
 def test_a_ledger_holds_what_its_process_had_noted_when_it_was_killed(tmp_path: Path) -> None:

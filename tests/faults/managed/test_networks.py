@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from support.fault_report import FaultReport, sizes
+from support.fault_report import IS_SOAK, FaultReport, sizes
 from support.load import Load
 from support.proxies import HostedProxy
 from support.tcp_fault import TO_CLIENT, TO_TARGET, FaultProxy
@@ -15,7 +15,6 @@ Host = Callable[..., HostedProxy]
 Fault = Callable[[str], FaultProxy]
 
 MIB = 1 << 20
-IS_SOAK = 10_000  # requests, from which on a row takes its time
 
 
 @sizes(400)
