@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
 from support.fault_report import FaultReport, sizes
 from support.load import Load, LoadMaster
 from support.load_words import POISON
+from support.managed import ManagedPeer
 from support.processes import halted
 from support.proxies import HostedProxy
 
+from zproxy.envelope import Kind
 from zproxy.procfs import cpu_share
 
 Host = Callable[..., HostedProxy]
+Managed = Callable[..., ManagedPeer]
 
+CONTENT = b"\x91\xc0"
 CONCURRENCY = 4
 IN_FLIGHT = 2 * CONCURRENCY  # with what is prefetched
 ATTEMPTS = 3  # as a service has it unless said otherwise
@@ -103,6 +108,23 @@ def test_a_poison_request_ends_at_the_cap(
     fault_report.add(4, "requests that kill their workers", load, found, figure)
 
 
+@pytest.mark.xfail(strict=True, reason="what a dead worker held goes on together, the poison with its bystanders")
+def test_a_bystander_outlives_the_poison_request_beside_it(hosted: Host, managed: Managed) -> None:
+    """Its workers die three times, whenever they have the poison."""
+    proxy = hosted()
+    node = managed(proxy.frontend, "node1")
+    node.hello()
+    for content in (b"\x91\xa6poison", b"\x91\xa9bystander"):
+        node.request("work", content)
+    proxy.wait_for("managed_waiting", 2)
+    for life in range(2 * ATTEMPTS):
+        if not proxy.stats()["managed_live"]:
+            break
+        _serve_until_death(proxy, managed(proxy.backend, f"m{life}"))
+    ends = {envelope.sequence: envelope.kind for envelope, _ in (node.read() for _ in range(2))}
+    assert ends == {1: Kind.ERROR, 2: Kind.REPLY}
+
+
 @sizes(400)
 def test_with_all_workers_gone_requests_wait_or_end_and_cost_nothing(
     hosted: Host, load: Load, fault_report: FaultReport, requests: int
@@ -126,6 +148,22 @@ def test_with_all_workers_gone_requests_wait_or_end_and_cost_nothing(
     assert found.errors["NoWorker"] > 0
     assert found.errors.keys() <= {"NoWorker", "RequestTimeout"}, "the workers may come back right before a deadline"
     fault_report.add(5, "all workers gone for a while", load, found, f"{share:.1%} of a core meanwhile")
+
+
+def _serve_until_death(proxy: HostedProxy, worker: ManagedPeer) -> None:
+    """A worker of two at once, which answers, or dies of poison with all it has."""
+    worker.ready("work", credit=2)
+    lost = proxy.stats()["managed_worker_lost"]
+    while proxy.stats()["managed_live"]:
+        held = [worker.read(Kind.REQUEST)]
+        stats = proxy.stats()
+        held += [worker.read(Kind.REQUEST) for _ in range(stats["managed_live"] - stats["managed_waiting"] - 1)]
+        if any(b"poison" in content for _, (content, *_) in held):
+            break
+        for delivery, _ in held:
+            worker.answer(delivery, CONTENT)
+    worker.close()
+    proxy.wait_for("managed_worker_lost", lost + 1)
 
 
 def _bring_back(load: Load, masters: list[LoadMaster]) -> None:
