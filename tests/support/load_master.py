@@ -17,19 +17,17 @@ from support.ledger import Ledger, digest_of
 from support.load_words import POISON, SERVICE, Done, Work, packed, unpacked
 from support.processes import serve
 from zproxy import Master, Request
-from zproxy.units import parse_time
 
 
 class Calls:
     """What the tests may ask, and the handlers."""
 
-    def __init__(self, name: str, endpoints: list[str], folder: str, lease: str = "0s", **options: Any) -> None:
+    def __init__(self, name: str, endpoints: list[str], folder: str, lease: str | None = None, **options: Any) -> None:
         self._name = name
         self._ledger = Ledger(folder, name)
         self._master = Master(endpoints, name, **options)
-        self._master.service(SERVICE, body=Work)(self._work)
+        self._master.service(SERVICE, body=Work, lease=lease)(self._work)
         self._master.service(POISON, body=Work)(self._die)
-        _offer_with_lease(self._master, lease)
         self._master.start()
 
     def stats(self) -> dict[str, int]:
@@ -59,13 +57,6 @@ class Calls:
         digest = digest_of(payload)
         self._ledger.execution(self._name, work.node, work.sequence, digest, request.attempt)
         return payload, digest
-
-
-def _offer_with_lease(master: Master, lease: str) -> None:
-    """READY has a lease for each service; Master has no word for it."""
-    services = master._services
-    offers = [(name, round(parse_time(lease) * 1000), flags) for name, _, flags in services.offers()]
-    services.offers = lambda: offers  # type: ignore[method-assign]
 
 
 def _take_time(request: Request) -> None:
