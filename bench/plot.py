@@ -11,7 +11,7 @@ MET, MISSED = "tab:green", "tab:red"
 
 
 def label(outcome: Outcome) -> str:
-    own, rival = outcome.row.case.programs
+    own, rival = outcome.row.case.sides
     against = "" if rival == RIVAL else f"{own} / {rival}: "
     return f"{against}{outcome.row.title} ({outcome.transport})"
 

@@ -4,6 +4,7 @@
     sockets    some libzmq sockets of one thread
     clients    send, await, check, time          each in a process of its own, see __main__.py
     worker     sends everything back
+    sleepers   workers that take their time, one of them ten times as much
     programs   what can be measured, and how it is started
     session    one program with its clients and workers, ready to be loaded
     cases      what is measured; rows with their targets

@@ -16,7 +16,7 @@ from typing import NoReturn
 import msgspec
 
 from zproxy.errors import LoadError
-from zproxy.loadgen import scripts
+from zproxy.loadgen import scripts, sleepers
 from zproxy.loadgen.clients import Clients
 from zproxy.loadgen.messages import Answer, Failure, Load, Place, Placed, Result
 from zproxy.loadgen.scripts import ScriptClient
@@ -38,7 +38,9 @@ def hear_place() -> Place:
 def run(clients: Clients | ScriptClient, load: Load) -> Result:
     """One load, with the CPU time the watched process has used meanwhile."""
     before = cpu_seconds(load.watched_pid) if load.watched_pid else None
-    tally = clients.run(size=load.size, window=load.window, count=load.count, seconds=load.seconds)
+    tally = clients.run(
+        size=load.size, window=load.window, count=load.count, seconds=load.seconds, is_timed=load.is_timed
+    )
     used = None if before is None else cpu_seconds(load.watched_pid or 0) - before
     return Result(tally.messages, tally.seconds, tally.rtt_p50_us, tally.rtt_p99_us, used)
 
@@ -71,6 +73,14 @@ def serve_script_worker(serve: Callable[[str], NoReturn]) -> None:
     serve(place.endpoint)
 
 
+def serve_sleepers() -> None:
+    """Managed workers that take their time, until they are killed."""
+    place = hear_place()
+    opened = sleepers.open_sleepers(place.endpoint, place.count)
+    answer(Placed(place.endpoint))
+    sleepers.serve(opened)
+
+
 def serve_worker(is_managed: bool = False) -> None:
     """A worker, until it is killed."""
     place = hear_place()
@@ -88,6 +98,7 @@ ROLES: dict[str, Callable[[], None]] = {
     "worker": serve_worker,
     "managed-clients": partial(serve_clients, is_managed=True),
     "managed-worker": partial(serve_worker, is_managed=True),
+    "sleepers": serve_sleepers,
     "node": partial(serve_python_client, scripts.NodeClient),
     "master": partial(serve_script_worker, scripts.serve_master),
     "req": partial(serve_python_client, scripts.ReqClient),

@@ -11,14 +11,17 @@ import msgspec
 import numpy as np
 
 from zproxy.loadgen.messages import Load
-from zproxy.loadgen.programs import MANAGED, REQ_REP, RIVAL, SDK, ZPROXY
+from zproxy.loadgen.programs import MANAGED, REQ_REP, RIVAL, SDK, SLEEPERS, ZPROXY
 from zproxy.loadgen.session import Figures, Session
 
 GIB = 1 << 30
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One load and the processes it needs. `options` are for `zproxy run` alone."""
+    """One load and the processes it needs. `options` are for `zproxy run` alone.
+
+    A pair is one run of each of the two programs, or of one program under this load and under the rival's.
+    """
 
     name: str
     size: int
@@ -28,11 +31,18 @@ class Case(msgspec.Struct, frozen=True):
     count: int = 0  # 0: until the run's seconds are over
     options: tuple[str, ...] = ()
     memory_bytes: int = 0  # free memory it takes, of all its processes
-    programs: tuple[str, str] = (ZPROXY, RIVAL)  # a pair is one run of each
+    programs: tuple[str, str] = (ZPROXY, RIVAL)
+    is_timed: bool = False  # round trips are wanted, whatever the window
+    rival: Case | None = None  # the other side's load; None: the same
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What a pair compares: the two programs, or the two loads."""
+        return self.programs if self.rival is None else (self.name, self.rival.name)
 
     def load(self, seconds: float) -> Load:
         """What the clients are told. A case with a count takes the time it takes."""
-        return Load(self.size, self.window, self.count, 0.0 if self.count else seconds)
+        return Load(self.size, self.window, self.count, 0.0 if self.count else seconds, self.is_timed)
 
 
 @dataclass(frozen=True)
@@ -96,13 +106,29 @@ HUGE = Case("1GiB", GIB, 1, count=1, memory_bytes=5 * GIB)
 MANY = Case("200x5", 64, 5, clients=200, workers=4)
 SMALL_MANAGED = Case("64B-managed", 64, 1000, programs=(MANAGED, ZPROXY))
 ONE_SDK = Case("sdk", 64, 1, programs=(SDK, REQ_REP))
+BY_TURN = Case(
+    "round_robin",
+    64,
+    16,
+    workers=8,
+    options=("--balance", "round_robin"),
+    programs=(SLEEPERS, SLEEPERS),
+    is_timed=True,
+)
+BY_LOAD = msgspec.structs.replace(
+    BY_TURN, name="least_outstanding", options=("--balance", "least_outstanding"), rival=BY_TURN
+)
+FEW_MANAGED = Case("10 x 1000", 64, 1000, clients=10, workers=4, programs=(MANAGED, MANAGED))
+MANY_MANAGED = msgspec.structs.replace(FEW_MANAGED, name="1000 x 10", window=10, clients=1000, rival=FEW_MANAGED)
+
+RATE = attrgetter("messages_per_s")
 
 ROWS = (
-    Row("64B", SMALL, "64 B, window 1000", "messages/s", attrgetter("messages_per_s"), 1.4, True),
+    Row("64B", SMALL, "64 B, window 1000", "messages/s", RATE, 1.4, True),
     Row("64B-cpu", SMALL, "proxy CPU per 64 B message", "µs", attrgetter("cpu_us_per_message"), 0.30, False),
     Row("rtt", ONE, "round trip p50, one at a time", "µs", attrgetter("rtt_p50_us"), 0.75, False),
     Row("rtt-spin", ONE_SPINNING, "the same, --spin 100us", "µs", attrgetter("rtt_p50_us"), 0.55, False),
-    Row("1KiB", KIB, "1 KiB, window 1000", "messages/s", attrgetter("messages_per_s"), 1.4, True),
+    Row("1KiB", KIB, "1 KiB, window 1000", "messages/s", RATE, 1.4, True),
     Row("16MiB", LARGE, "16 MiB, window 4", "MB/s", attrgetter("megabytes_per_s"), 0.9, True),
     Row("1GiB", HUGE, "1 GiB message, memory in use before", "s", attrgetter("seconds_per_message"), 0.8, False),
     Row("1GiB-first", HUGE, "the proxy's first 1 GiB message", "s", attrgetter("first_s"), None, False),
@@ -117,9 +143,11 @@ ROWS = (
         is_against_size=True,
     ),
     Row("managed-cpu", SMALL_MANAGED, "proxy CPU per 64 B message", "µs", attrgetter("cpu_us_per_message"), 1.5, False),
-    Row("managed", SMALL_MANAGED, "64 B, window 1000", "messages/s", attrgetter("messages_per_s"), None, True),
-    Row("sdk", ONE_SDK, "64 B, one at a time, in Python", "messages/s", attrgetter("messages_per_s"), 0.8, True),
-    Row("200x5", MANY, "200 clients x 5, 64 B, 4 workers", "messages/s", attrgetter("messages_per_s"), 1.4, True),
+    Row("managed", SMALL_MANAGED, "64 B, window 1000", "messages/s", RATE, None, True),
+    Row("1000x10", MANY_MANAGED, "1,000 nodes x 10, 64 B, 4 workers", "messages/s", RATE, 0.8, True),
+    Row("slow-worker", BY_LOAD, "p99 latency, 1 of 8 workers 10x slower", "µs", attrgetter("rtt_p99_us"), 0.5, False),
+    Row("sdk", ONE_SDK, "64 B, one at a time, in Python", "messages/s", RATE, 0.8, True),
+    Row("200x5", MANY, "200 clients x 5, 64 B, 4 workers", "messages/s", RATE, 1.4, True),
 )
 
 
@@ -136,7 +164,7 @@ def rows_named(names: Iterable[str]) -> list[Row]:
 def custom_rows(case: Case) -> list[Row]:
     """What there is to say about a case of the user's own; nothing is promised of it."""
     rows = [
-        Row("messages", case, "messages a second", "messages/s", attrgetter("messages_per_s"), None, True),
+        Row("messages", case, "messages a second", "messages/s", RATE, None, True),
         Row("cpu", case, "proxy CPU per message", "µs", attrgetter("cpu_us_per_message"), None, False),
     ]
     if case.size:

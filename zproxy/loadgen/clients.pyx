@@ -4,7 +4,7 @@ reply.
     window ─► slot ─► stamp, send ─► … proxy, worker, proxy … ─► receive ─► stamp_read: whose, which? ─► same slot again
 
 A request is sent from its slot's buffer without a copy; the reply proves that the buffer was sent, and frees it.
-With a window of 1 the time of every round trip is kept.
+The time of every round trip is kept for one client with a window of 1, and of a run that is timed.
 
 Rule 1. Every reply is checked (stamp.pxd); the first wrong one ends the run.
 Rule 2. A run ends when every request was answered, or when nothing has come for the time-out.
@@ -46,6 +46,7 @@ cdef struct Flight:             # one client's window
     uint64_t number             # of the client
     uint64_t sequence           # of its last request
     uint64_t* stamps            # by slot; 0 = nothing under way
+    int64_t* sent_ns            # by slot
     uint32_t conversation       # of a managed one
 
 cdef struct Load:               # one run over all clients; owns all but the sockets' own
@@ -55,6 +56,7 @@ cdef struct Load:               # one run over all clients; owns all but the soc
     Flight* flights
     unsigned char* payloads     # of all slots of all clients, `size` bytes each
     uint64_t* stamps            # of all slots of all clients
+    int64_t* sent_ns            # of all slots of all clients
     size_t size
     uint64_t window
     uint64_t burst
@@ -66,7 +68,7 @@ cdef struct Load:               # one run over all clients; owns all but the soc
     bint was_answered           # in an earlier run: there is a proxy
     int64_t began_ns
     int64_t ended_ns
-    int64_t sent_ns             # of the last request; with a window of 1 the one under way
+    bint is_timed               # asked for the round trips of any window
     bint keeps_samples
     int64_t* samples            # round trips in ns
     uint64_t sample_count
@@ -146,7 +148,7 @@ cdef int request_send(Load* load, Flight* flight, uint64_t slot) noexcept nogil:
     flight.stamps[slot] = stamp_make(flight.number, slot, flight.sequence)
     stamp_write(payload, load.size, flight.stamps[slot])
     if load.keeps_samples:
-        load.sent_ns = clock_ns()
+        flight.sent_ns[slot] = clock_ns()
     if load.is_managed:
         code = head_send(load, flight)
         if code:
@@ -181,6 +183,7 @@ cdef int64_t reply_match(const Load* load, const Flight* flight, zmq_msg_t* repl
 cdef int reply_take(Load* load, Flight* flight) noexcept nogil:
     cdef const LibZmq* zmq = load.sockets.zmq
     cdef zmq_msg_t reply
+    cdef int64_t received_ns
     cdef int64_t slot
     cdef int code = 0
     zmq.msg_init(&reply)
@@ -193,12 +196,13 @@ cdef int reply_take(Load* load, Flight* flight) noexcept nogil:
         code = errno
         zmq.msg_close(&reply)
         return code
-    if load.keeps_samples:
-        code = sample_add(load, clock_ns() - load.sent_ns)
+    received_ns = clock_ns() if load.keeps_samples else 0
     slot = reply_match(load, flight, &reply)
     zmq.msg_close(&reply)
     if slot < 0:
         return LOAD_WRONG
+    if load.keeps_samples:
+        code = sample_add(load, received_ns - flight.sent_ns[slot])
     flight.stamps[slot] = 0
     load.answered += 1
     if code == 0 and load.to_send:
@@ -284,16 +288,19 @@ cdef int load_prepare(Load* load) noexcept nogil:
     cdef int index
     free(load.payloads)
     free(load.stamps)
+    free(load.sent_ns)
     load.payloads = <unsigned char*>malloc(max(slots * load.size, <size_t>1))
     load.stamps = <uint64_t*>calloc(slots, sizeof(uint64_t))
-    if load.payloads == NULL or load.stamps == NULL:
+    load.sent_ns = <int64_t*>calloc(slots, sizeof(int64_t))
+    if load.payloads == NULL or load.stamps == NULL or load.sent_ns == NULL:
         return ENOMEM
     memset(load.payloads, FILL, slots * load.size)
     for index in range(load.sockets.count):
         load.flights[index].stamps = load.stamps + <uint64_t>index * load.window
+        load.flights[index].sent_ns = load.sent_ns + <uint64_t>index * load.window
     load.burst = min(<uint64_t>BURST_MESSAGES, <uint64_t>BURST_BYTES // (load.size + 1) + 1)
     load.sent = load.answered = load.sample_count = 0
-    load.keeps_samples = load.window == 1 and load.sockets.count == 1
+    load.keeps_samples = load.is_timed or load.window == 1 and load.sockets.count == 1
     return 0
 
 
@@ -332,11 +339,13 @@ cdef class Clients:
         free(self.load.flights)
         free(self.load.payloads)
         free(self.load.stamps)
+        free(self.load.sent_ns)
         free(self.load.samples)
 
-    def run(self, *, size_t size, uint64_t window, uint64_t count=0, double seconds=0):
+    def run(self, *, size_t size, uint64_t window, uint64_t count=0, double seconds=0, bint is_timed=False):
         """The Tally of requests of `size` bytes, `window` under way for each client, until `count` or `seconds`.
 
+        `is_timed`: with its round trips, which cost two looks at the clock a message.
         Raises NoAnswer, WrongReply, OSError; after that these clients are of no more use.
         """
         cdef int code
@@ -346,6 +355,7 @@ cdef class Clients:
             raise NoAnswer("requests of an earlier run are still under way: open new clients")
         self.load.size = size
         self.load.window = window
+        self.load.is_timed = is_timed
         self.load.to_send = count or <uint64_t>UINT64_MAX
         libzmq_check(load_prepare(&self.load))
         self.load.until_ns = clock_ns() + <int64_t>(seconds * 1e9) if seconds > 0 else <int64_t>INT64_MAX

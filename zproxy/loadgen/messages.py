@@ -27,11 +27,12 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     window: int
     count: int = 0
     seconds: float = 0.0
+    is_timed: bool = False  # its round trips are wanted, whatever the window
     watched_pid: int | None = None  # whose CPU clock is read before and after
 
 
 class Result(msgspec.Struct, frozen=True, tag=True):
-    """What a load came to; a message is one request and its reply. Round trips only with one at a time."""
+    """What a load came to; a message is one request and its reply. Round trips of timed ones and one at a time."""
 
     messages: int
     seconds: float

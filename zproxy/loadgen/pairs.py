@@ -142,9 +142,10 @@ class Comparison:
         return self.book
 
     def _take_pair(self, case: Case, transport: str, number: int) -> None:
-        order = case.programs if number % 2 == 0 else case.programs[::-1]
-        figures = {program: self._measure(program, case, transport) for program in order}
-        own, rival = (figures[program] for program in case.programs)
+        runs = tuple(zip(case.sides, case.programs, (case, case.rival or case), strict=True))
+        order = runs if number % 2 == 0 else runs[::-1]
+        figures = {side: self._measure(program, load, transport) for side, program, load in order}
+        own, rival = (figures[side] for side in case.sides)
         if own is not None and rival is not None:
             self.book.pairs.append(Pair(case.name, transport, own, rival))
 

@@ -2,6 +2,7 @@
 
     proxies     clients ─► frontend │ backend ◄─ DEALER workers       zproxy, zmq.proxy, pyomq.proxy
     managed     the same, in managed messages                         zproxy, managed
+    sleepers    the same, to workers that take their time
     SDK         a Node ─► frontend │ backend ◄─ a Master, in Python   zproxy, SDK
     REQ-REP     REQ ────► frontend │ backend ◄─ REP, in Python        zmq.proxy, REQ-REP
     haproxy     clients ─► its listener ─► one ROUTER worker, bound   bytes only: no framing, no routing, one hop
@@ -28,6 +29,7 @@ ZMQ_PROXY = [sys.executable, str(Path(__file__).with_name("zmq_proxy.py"))]
 # of 1,000, since it learns in steps of 500 what was read. A run that loses replies is no measurement.
 LOSSLESS_ZMQ_PROXY = [*ZMQ_PROXY, "--high-water-mark", "0"]
 MANAGED, SDK, REQ_REP = "zproxy, managed", "zproxy, SDK", "zmq.proxy, REQ-REP"
+SLEEPERS = "zproxy, sleepers"
 ZPROXY_RUN = [sys.executable, "-m", "zproxy", "run", "--log-format", "json", "--control", "off"]
 
 
@@ -43,6 +45,7 @@ class Program:
 PROXIES = {
     ZPROXY: Program(ZPROXY_RUN),
     MANAGED: Program(ZPROXY_RUN, "managed-clients", "managed-worker"),
+    SLEEPERS: Program(ZPROXY_RUN, "managed-clients", "sleepers"),
     SDK: Program(ZPROXY_RUN, "node", "master"),
     RIVAL: Program(LOSSLESS_ZMQ_PROXY),
     REQ_REP: Program(LOSSLESS_ZMQ_PROXY, "req", "rep"),

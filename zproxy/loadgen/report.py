@@ -64,19 +64,19 @@ def verdict_text(outcome: Outcome) -> str:
 
 
 def ratio_tables(outcomes: list[Outcome], with_titles: bool) -> list[Table]:
-    """One for each two programs that were compared."""
-    rivals = dict.fromkeys(outcome.row.case.programs for outcome in outcomes)
+    """One for each two sides that were compared."""
+    rivals = dict.fromkeys(outcome.row.case.sides for outcome in outcomes)
     return [
-        ratio_table(both, [each for each in outcomes if each.row.case.programs == both], with_titles) for both in rivals
+        ratio_table(both, [each for each in outcomes if each.row.case.sides == both], with_titles) for both in rivals
     ]
 
 
-def ratio_table(programs: tuple[str, str], outcomes: list[Outcome], with_titles: bool) -> Table:
+def ratio_table(sides: tuple[str, str], outcomes: list[Outcome], with_titles: bool) -> Table:
     """The median of the pairs, its target, the spread, and the figures behind it."""
-    table = Table(title=f"{' / '.join(programs)}, median of pairs", box=SIMPLE)
+    table = Table(title=f"{' / '.join(sides)}, median of pairs", box=SIMPLE)
     for heading in ("row", *(["what"] if with_titles else []), "over"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("median", "target", "", "spread", *programs):
+    for heading in ("median", "target", "", "spread", *sides):
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         row = outcome.row
@@ -147,7 +147,7 @@ def plain(book: Book) -> dict[str, Any]:
                 "median": outcome.median,
                 "ratios": outcome.ratios,
                 "is_met": outcome.is_met,
-                **dict(zip(outcome.row.case.programs, (outcome.own, outcome.rival), strict=True)),
+                **dict(zip(outcome.row.case.sides, (outcome.own, outcome.rival), strict=True)),
             }
             for outcome in book.outcomes()
         ],

@@ -35,7 +35,7 @@ class Figures(msgspec.Struct, frozen=True):
     messages: int
     seconds: float
     size: int
-    rtt_p50_us: float | None  # one at a time only
+    rtt_p50_us: float | None  # of timed loads and one at a time
     rtt_p99_us: float | None
     proxy_cpu_s: float | None  # of the whole proxy process during the load; None without one of ours
     proxy_peak_bytes: int | None  # resident, at most, since the process began
