@@ -64,23 +64,29 @@ cdef int echo(const LibZmq* zmq, void* socket, uint32_t conversation, int receiv
     return code
 
 
-# Until a socket fails or a signal comes; the errno.
+# All that has come there; the errno that ended it, EAGAIN where there is no more.
+cdef int serve_one(const Sockets* sockets, const uint32_t* conversations, int index) noexcept nogil:
+    cdef int code = 0
+    while code == 0:
+        code = echo(sockets.zmq, sockets.sockets[index], conversations[index], sockets.receive_flags)
+    return code
+
+
+# Until a socket fails or a signal comes; the errno. An introduction has not read until EAGAIN (Rule 1 of Sockets), so
+# each is looked at once before the first wait.
 cdef int serve_all(Sockets* sockets, const uint32_t* conversations) noexcept nogil:
-    cdef int named
     cdef int index
-    cdef int ready
+    cdef int ready = sockets.count
     cdef int code
-    while True:
-        ready = sockets_wait(sockets)
-        if ready == 0:
-            return EINTR
+    for index in range(ready):
+        sockets.ready[index] = index
+    while ready:
         for index in range(ready):
-            code = 0
-            named = sockets.ready[index]
-            while code == 0:
-                code = echo(sockets.zmq, sockets.sockets[named], conversations[named], sockets.receive_flags)
+            code = serve_one(sockets, conversations, sockets.ready[index])
             if code != EAGAIN:
                 return code
+        ready = sockets_wait(sockets)
+    return EINTR
 
 
 cdef class Worker:
