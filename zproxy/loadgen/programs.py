@@ -133,12 +133,17 @@ def start_proxy(program: str, room: Room) -> Lane:
     options = room.options if argv is ZPROXY_RUN else ()
     sides = ["--frontend", room.endpoint("frontend"), "--backend", room.endpoint("backend")]
     proxy = room.start([*argv, *sides, *options])
+    bound = bound_endpoints(program, proxy)
+    room.connect_workers(bound["backend"])
+    return Lane(bound["frontend"], proxy)
+
+
+def bound_endpoints(program: str, proxy: Child) -> dict[str, str]:
+    """Of its two sides, by name, once it is ready. Raises LoadError."""
     line = proxy.read_line(START_SECONDS)
     if not line.startswith("ready "):
         raise LoadError(f"{program} said {line.strip()!r} instead of ready")
-    bound = dict(word.split("=", 1) for word in line.split()[1:])
-    room.connect_workers(bound["backend"])
-    return Lane(bound["frontend"], proxy)
+    return dict(word.split("=", 1) for word in line.split()[1:])
 
 
 def start_haproxy(room: Room) -> Lane:
