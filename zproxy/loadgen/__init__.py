@@ -5,6 +5,7 @@
     clients    send, await, check, time          each in a process of its own, see __main__.py
     worker     sends everything back
     sleepers   workers that take their time, one of them ten times as much
+    crowds     many requests of one Python program, of zproxy and of other systems
     programs   what can be measured, and how it is started
     session    one program with its clients and workers, ready to be loaded
     cases      what is measured; rows with their targets

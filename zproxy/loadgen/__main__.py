@@ -16,8 +16,10 @@ from typing import NoReturn
 import msgspec
 
 from zproxy.errors import LoadError
-from zproxy.loadgen import scripts, sleepers
+from zproxy.loadgen import crowds, scripts, sleepers
+from zproxy.loadgen.children import Child
 from zproxy.loadgen.clients import Clients
+from zproxy.loadgen.crowds import Crowd
 from zproxy.loadgen.messages import Answer, Failure, Load, Place, Placed, Result
 from zproxy.loadgen.scripts import ScriptClient
 from zproxy.loadgen.worker import Worker
@@ -35,7 +37,7 @@ def hear_place() -> Place:
     return msgspec.json.decode(sys.stdin.buffer.readline(), type=Place)
 
 
-def run(clients: Clients | ScriptClient, load: Load) -> Result:
+def run(clients: Clients | ScriptClient | Crowd, load: Load) -> Result:
     """One load, with the CPU time the watched process has used meanwhile."""
     before = cpu_seconds(load.watched_pid) if load.watched_pid else None
     tally = clients.run(
@@ -53,13 +55,13 @@ def serve_clients(is_managed: bool = False) -> None:
     serve_loads(place, clients)
 
 
-def serve_python_client(opened: Callable[[str, float], ScriptClient]) -> None:
-    """One client in Python, one request at a time."""
+def serve_python_client(opened: Callable[[str, float], ScriptClient | Crowd]) -> None:
+    """One client in Python."""
     place = hear_place()
     serve_loads(place, opened(place.endpoint, place.timeout_s))
 
 
-def serve_loads(place: Place, clients: Clients | ScriptClient) -> None:
+def serve_loads(place: Place, clients: Clients | ScriptClient | Crowd) -> None:
     """Load after load, until the session closes the line."""
     answer(Placed(place.endpoint))
     for line in sys.stdin.buffer:
@@ -71,6 +73,22 @@ def serve_script_worker(serve: Callable[[str], NoReturn]) -> None:
     place = hear_place()
     answer(Placed(place.endpoint))
     serve(place.endpoint)
+
+
+def serve_nats_worker() -> None:
+    """A subscriber of nats-server, until it is killed."""
+    place = hear_place()
+    crowds.serve_nats(place.endpoint, lambda: answer(Placed(place.endpoint)))
+
+
+def serve_processes(start: Callable[[Place], list[Child]]) -> None:
+    """Workers in processes of their own, which are killed with this one."""
+    place = hear_place()
+    children = start(place)
+    answer(Placed(place.endpoint))
+    sys.stdin.buffer.read()
+    for child in children:
+        child.close()
 
 
 def serve_sleepers() -> None:
@@ -101,6 +119,13 @@ ROLES: dict[str, Callable[[], None]] = {
     "sleepers": serve_sleepers,
     "node": partial(serve_python_client, scripts.NodeClient),
     "master": partial(serve_script_worker, scripts.serve_master),
+    "node-crowd": partial(serve_python_client, crowds.NodeCrowd),
+    "masters": partial(serve_processes, partial(crowds.start_peers, "master")),
+    "nats-crowd": partial(serve_python_client, crowds.NatsCrowd),
+    "nats-worker": serve_nats_worker,
+    "nats-workers": partial(serve_processes, partial(crowds.start_peers, "nats-worker")),
+    "view-crowd": partial(serve_python_client, crowds.ViewCrowd),
+    "engines": partial(serve_processes, crowds.start_engines),
     "req": partial(serve_python_client, scripts.ReqClient),
     "rep": partial(serve_script_worker, scripts.serve_rep),
 }

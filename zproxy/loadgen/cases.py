@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from zproxy.loadgen.messages import Load
-from zproxy.loadgen.programs import MANAGED, REQ_REP, RIVAL, SDK, SLEEPERS, ZPROXY
+from zproxy.loadgen.programs import CROWD, IPYPARALLEL, MANAGED, NATS, REQ_REP, RIVAL, SDK, SLEEPERS, ZPROXY
 from zproxy.loadgen.session import Figures, Session
 
 GIB = 1 << 30
@@ -33,6 +33,7 @@ class Case(msgspec.Struct, frozen=True):
     memory_bytes: int = 0  # free memory it takes, of all its processes
     programs: tuple[str, str] = (ZPROXY, RIVAL)
     is_timed: bool = False  # round trips are wanted, whatever the window
+    transports: tuple[str, ...] = ("tcp", "ipc")  # over which its programs can be measured
     rival: Case | None = None  # the other side's load; None: the same
 
     @property
@@ -120,6 +121,8 @@ BY_LOAD = msgspec.structs.replace(
 )
 FEW_MANAGED = Case("10 x 1000", 64, 1000, clients=10, workers=4, programs=(MANAGED, MANAGED))
 MANY_MANAGED = msgspec.structs.replace(FEW_MANAGED, name="1000 x 10", window=10, clients=1000, rival=FEW_MANAGED)
+WITH_NATS = Case("nats", 64, 64, workers=4, programs=(CROWD, NATS), is_timed=True, transports=("tcp",))
+WITH_VIEWS = msgspec.structs.replace(WITH_NATS, name="ipyparallel", programs=(CROWD, IPYPARALLEL))
 
 RATE = attrgetter("messages_per_s")
 
@@ -145,8 +148,12 @@ ROWS = (
     Row("managed-cpu", SMALL_MANAGED, "proxy CPU per 64 B message", "µs", attrgetter("cpu_us_per_message"), 1.5, False),
     Row("managed", SMALL_MANAGED, "64 B, window 1000", "messages/s", RATE, None, True),
     Row("1000x10", MANY_MANAGED, "1,000 nodes x 10, 64 B, 4 workers", "messages/s", RATE, 0.8, True),
-    Row("slow-worker", BY_LOAD, "p99 latency, 1 of 8 workers 10x slower", "µs", attrgetter("rtt_p99_us"), 0.5, False),
+    Row("slow-worker", BY_LOAD, "p99, 1 of 8 workers 10x slower", "µs", attrgetter("rtt_p99_us"), 0.5, False),
     Row("sdk", ONE_SDK, "64 B, one at a time, in Python", "messages/s", RATE, 0.8, True),
+    Row("nats", WITH_NATS, "64 B, 64 outstanding, 4 workers, in Python", "messages/s", RATE, None, True),
+    Row("nats-p99", WITH_NATS, "their p99 latency", "µs", attrgetter("rtt_p99_us"), None, False),
+    Row("ipyparallel", WITH_VIEWS, "64 B, 64 outstanding, 4 workers, in Python", "messages/s", RATE, None, True),
+    Row("ipyparallel-p99", WITH_VIEWS, "their p99 latency", "µs", attrgetter("rtt_p99_us"), None, False),
     Row("200x5", MANY, "200 clients x 5, 64 B, 4 workers", "messages/s", RATE, 1.4, True),
 )
 

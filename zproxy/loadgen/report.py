@@ -40,7 +40,7 @@ def machine() -> dict[str, Any]:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """Three digits, with a prefix where the unit is a count: "1.38 M/s", "52.1 µs"."""
+    """Three digits, with a prefix where the unit is a count: "1.38 M/s", "52.1 µs", "40.1 ms"."""
     if value is None:
         return "–"
     if unit == "bytes":
@@ -50,6 +50,8 @@ def quantity(value: float | None, unit: str) -> str:
             if value >= factor:
                 return f"{value / factor:.3g} {prefix}/s"
         return f"{value:.3g} /s"
+    if unit == "µs" and value >= 10_000:
+        return f"{value / 1000:.3g} ms"
     return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 

@@ -27,8 +27,8 @@ class ScriptClient(ABC):
     def ask(self, payload: bytes) -> bytes:
         """The payload as it came back. Raises NoAnswer."""
 
-    def run(self, *, size: int, window: int, count: int = 0, seconds: float = 0) -> Tally:
-        """As Clients.run, for a window of 1."""
+    def run(self, *, size: int, window: int, count: int = 0, seconds: float = 0, is_timed: bool = False) -> Tally:
+        """As Clients.run, for a window of 1; always timed."""
         payload = os.urandom(size)
         samples: list[float] = []
         began = now = time.perf_counter()

@@ -2,7 +2,8 @@
 
     taken ──► due: its work's time after the one before ──► answered when due
 
-One process and one thread for all, which sleeps meanwhile: what is measured is where requests wait, not who gets a core.
+One process and one thread for all, which sleeps meanwhile: what is measured is where requests wait, and not who gets a
+core.
 """
 
 from __future__ import annotations
