@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -11,7 +12,7 @@ from zproxy.errors import LoadError
 from zproxy.loadgen import report
 from zproxy.loadgen.cases import Case, custom_rows, rows_named
 from zproxy.loadgen.pairs import Comparison, Plan
-from zproxy.loadgen.programs import RIVAL, ZPROXY
+from zproxy.loadgen.programs import IPYPARALLEL, MANAGED, NATS, RIVAL, ZPROXY
 from zproxy.loadgen.session import Figures
 
 CASE = Case("any", 64, 10)
@@ -27,17 +28,19 @@ class Bench:
     def __init__(self, seconds: dict[str, list[float]]) -> None:
         self.seconds = seconds
         self.asked: list[tuple[str, str]] = []
+        self.loads: list[str] = []
 
     def measure(self, program: str, case: Case, transport: str, seconds: float) -> Figures:
         self.asked.append((program, transport))
+        self.loads.append(case.name)
         taken = self.seconds[program].pop(0)
         if taken == 0:
             raise LoadError("it broke")
         return figures(taken)
 
 
-def compare(bench: Bench, pair_count: int, transports: tuple[str, ...] = ("tcp",)) -> Comparison:
-    plan = Plan(custom_rows(CASE), transports=transports, pair_count=pair_count)
+def compare(bench: Bench, pair_count: int, transports: tuple[str, ...] = ("tcp",), case: Case = CASE) -> Comparison:
+    plan = Plan(custom_rows(case), transports=transports, pair_count=pair_count)
     comparison = Comparison(plan, lambda what: None, bench.measure)
     comparison.run()
     return comparison
@@ -87,3 +90,29 @@ def test_a_failure_of_every_pair_is_told_once() -> None:
     assert len(broken.failures) == 3
     assert out.getvalue().count("failed: any tcp zproxy: it broke") == 1
     assert "median of pairs" not in out.getvalue()  # there is none
+
+
+def test_a_pair_may_be_one_program_under_two_loads() -> None:
+    rival = msgspec.structs.replace(CASE, name="other", programs=(MANAGED, MANAGED))
+    case = msgspec.structs.replace(rival, name="any", rival=rival)
+    bench = Bench({MANAGED: [1.0, 4.0, 2.0, 1.0]})
+    outcome = compare(bench, 2, case=case).book.outcomes()[0]
+    assert bench.loads == ["any", "other", "other", "any"]
+    assert outcome.row.case.sides == ("any", "other")
+    assert outcome.ratios == pytest.approx([4.0, 2.0])
+
+
+def test_a_case_is_measured_only_where_its_programs_can_be() -> None:
+    bench = Bench({ZPROXY: [1.0], RIVAL: [1.0]})
+    compare(bench, 1, ("tcp", "ipc"), msgspec.structs.replace(CASE, transports=("tcp",)))
+    assert bench.asked == [(ZPROXY, "tcp"), (RIVAL, "tcp")]
+
+
+@pytest.mark.parametrize("system", [NATS, IPYPARALLEL])
+def test_a_system_that_is_not_installed_is_left_out_in_words(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    bench = Bench({})
+    book = compare(bench, 3, case=msgspec.structs.replace(CASE, programs=(ZPROXY, system))).book
+    assert bench.asked == []
+    (remark,) = book.remarks
+    assert "not installed (pip install " in remark

@@ -150,10 +150,10 @@ ROWS = (
     Row("1000x10", MANY_MANAGED, "1,000 nodes x 10, 64 B, 4 workers", "messages/s", RATE, 0.8, True),
     Row("slow-worker", BY_LOAD, "p99, 1 of 8 workers 10x slower", "µs", attrgetter("rtt_p99_us"), 0.5, False),
     Row("sdk", ONE_SDK, "64 B, one at a time, in Python", "messages/s", RATE, 0.8, True),
-    Row("nats", WITH_NATS, "64 B, 64 outstanding, 4 workers, in Python", "messages/s", RATE, None, True),
-    Row("nats-p99", WITH_NATS, "their p99 latency", "µs", attrgetter("rtt_p99_us"), None, False),
-    Row("ipyparallel", WITH_VIEWS, "64 B, 64 outstanding, 4 workers, in Python", "messages/s", RATE, None, True),
-    Row("ipyparallel-p99", WITH_VIEWS, "their p99 latency", "µs", attrgetter("rtt_p99_us"), None, False),
+    Row("nats", WITH_NATS, "64 outstanding, 4 Python workers", "messages/s", RATE, None, True),
+    Row("nats-p99", WITH_NATS, "p99 of these", "µs", attrgetter("rtt_p99_us"), None, False),
+    Row("ipyparallel", WITH_VIEWS, "64 outstanding, 4 Python workers", "messages/s", RATE, None, True),
+    Row("ipyparallel-p99", WITH_VIEWS, "p99 of these", "µs", attrgetter("rtt_p99_us"), None, False),
     Row("200x5", MANY, "200 clients x 5, 64 B, 4 workers", "messages/s", RATE, 1.4, True),
 )
 
