@@ -17,9 +17,9 @@ from bench.plot import save_plot
 from bench.redelivery import Waits
 from zproxy.errors import LoadError
 from zproxy.loadgen import report
-from zproxy.loadgen.cases import Row, rows_named
+from zproxy.loadgen.cases import Row, rows_against, rows_named
 from zproxy.loadgen.pairs import Book, Comparison, Plan
-from zproxy.loadgen.programs import NEIGHBOURS
+from zproxy.loadgen.programs import NEIGHBOURS, RIVAL
 from zproxy.processes import raise_descriptor_limit
 
 RESULTS = Path("build/bench")
@@ -33,6 +33,7 @@ TRANSPORTS = ("tcp", "ipc")
 @click.option("--seconds", type=click.FloatRange(0.05), help="Length of a run.  [default: 1]")
 @click.option("--transport", "transports", multiple=True, type=click.Choice(TRANSPORTS), help="[default: both]")
 @click.option("--beside", type=click.IntRange(0), help="Measurements of direct, HAProxy, pyomq.  [default: 1]")
+@click.option("--against", metavar="PYTHON", help="Compare with that interpreter's zproxy instead, an older one.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the tables as docs/benchmarks.md has them, too.")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 def main(
@@ -42,6 +43,7 @@ def main(
     seconds: float | None,
     transports: tuple[str, ...],
     beside: int | None,
+    against: str | None,
     as_markdown: bool,
     output: Path,
 ) -> None:
@@ -50,6 +52,8 @@ def main(
     `redelivery` is no ratio but a time: from a worker's end until another has what it had.
     """
     chosen = rows_chosen(rows)
+    if against is not None:
+        chosen = rows_against([row for row in chosen if row.case.programs[0] != RIVAL], against)
     raise_descriptor_limit()  # a client takes three, a shell most often allows 1,024
     plan = Plan(
         chosen,

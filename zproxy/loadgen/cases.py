@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 import msgspec
 import numpy as np
 
 from zproxy.loadgen.messages import Load
-from zproxy.loadgen.programs import CROWD, IPYPARALLEL, MANAGED, NATS, REQ_REP, RIVAL, SDK, SLEEPERS, ZPROXY
+from zproxy.loadgen.programs import (
+    CROWD,
+    IPYPARALLEL,
+    MANAGED,
+    NATS,
+    REQ_REP,
+    RIVAL,
+    SDK,
+    SLEEPERS,
+    ZPROXY,
+    of_interpreter,
+)
 from zproxy.loadgen.session import Figures, Session
 
 GIB = 1 << 30
@@ -106,6 +117,7 @@ LARGE = Case("16MiB", 16 << 20, 4)
 HUGE = Case("1GiB", GIB, 1, count=1, memory_bytes=5 * GIB)
 MANY = Case("200x5", 64, 5, clients=200, workers=4)
 SMALL_MANAGED = Case("64B-managed", 64, 1000, programs=(MANAGED, ZPROXY))
+SMALL_MANAGED_RIVAL = msgspec.structs.replace(SMALL_MANAGED, name="64B-managed-rival", programs=(MANAGED, RIVAL))
 ONE_SDK = Case("sdk", 64, 1, programs=(SDK, REQ_REP))
 BY_TURN = Case(
     "round_robin",
@@ -121,6 +133,10 @@ BY_LOAD = msgspec.structs.replace(
 )
 FEW_MANAGED = Case("10 x 1000", 64, 1000, clients=10, workers=4, programs=(MANAGED, MANAGED))
 MANY_MANAGED = msgspec.structs.replace(FEW_MANAGED, name="1000 x 10", window=10, clients=1000, rival=FEW_MANAGED)
+FEW_PLAIN = msgspec.structs.replace(FEW_MANAGED, name="10 x 1000 plain", programs=(ZPROXY, ZPROXY))
+MANY_PLAIN = msgspec.structs.replace(FEW_PLAIN, name="1000 x 10 plain", window=10, clients=1000, rival=FEW_PLAIN)
+FEW_RIVAL = msgspec.structs.replace(FEW_MANAGED, name="10 x 1000 zmq.proxy", programs=(RIVAL, RIVAL))
+MANY_RIVAL = msgspec.structs.replace(FEW_RIVAL, name="1000 x 10 zmq.proxy", window=10, clients=1000, rival=FEW_RIVAL)
 WITH_NATS = Case("nats", 64, 64, workers=4, programs=(CROWD, NATS), is_timed=True, transports=("tcp",))
 WITH_VIEWS = msgspec.structs.replace(WITH_NATS, name="ipyparallel", programs=(CROWD, IPYPARALLEL))
 
@@ -146,8 +162,11 @@ ROWS = (
         is_against_size=True,
     ),
     Row("managed-cpu", SMALL_MANAGED, "proxy CPU per 64 B message", "µs", attrgetter("cpu_us_per_message"), 1.5, False),
+    Row("managed-rival-cpu", SMALL_MANAGED_RIVAL, "the same", "µs", attrgetter("cpu_us_per_message"), 0.5, False),
     Row("managed", SMALL_MANAGED, "64 B, window 1000", "messages/s", RATE, None, True),
     Row("1000x10", MANY_MANAGED, "1,000 nodes x 10, 64 B, 4 workers", "messages/s", RATE, 0.8, True),
+    Row("1000x10-plain", MANY_PLAIN, "the same, plain messages", "messages/s", RATE, None, True),
+    Row("1000x10-rival", MANY_RIVAL, "the same, plain, through zmq.proxy", "messages/s", RATE, None, True),
     Row("slow-worker", BY_LOAD, "p99, 1 of 8 workers 10x slower", "µs", attrgetter("rtt_p99_us"), 0.5, False),
     Row("sdk", ONE_SDK, "64 B, one at a time, in Python", "messages/s", RATE, 0.8, True),
     Row("nats", WITH_NATS, "64 outstanding, 4 Python workers", "messages/s", RATE, None, True),
@@ -166,6 +185,17 @@ def rows_named(names: Iterable[str]) -> list[Row]:
     if unknown:
         raise ValueError(f"no row {', '.join(unknown)}: there are {', '.join(known)}")
     return [row for row in ROWS if not wanted or row.name in wanted]
+
+
+def rows_against(rows: Iterable[Row], python: str) -> list[Row]:
+    """The rows of zproxy, each beside the zproxy of another interpreter; nothing is promised of them."""
+    found = []
+    for row in rows:
+        own = row.case.programs[0]
+        programs = (own, of_interpreter(own, python))
+        case = msgspec.structs.replace(row.case, programs=programs, rival=None)
+        found.append(replace(row, case=case, target=None))
+    return found
 
 
 def custom_rows(case: Case) -> list[Row]:

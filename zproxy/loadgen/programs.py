@@ -23,7 +23,7 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zproxy.errors import LoadError
@@ -49,6 +49,10 @@ class Program:
     argv: list[str]
     clients: str = "clients"
     worker: str = "worker"
+
+    @property
+    def is_zproxy(self) -> bool:
+        return self.argv[1:] == ZPROXY_RUN[1:]
 
 
 PROXIES = {
@@ -124,6 +128,13 @@ def roles(program: str) -> tuple[str, str]:
     return found.clients, found.worker
 
 
+def of_interpreter(program: str, python: str) -> str:
+    """The name of `program` with another interpreter's zproxy, most often of another version, between our own ends."""
+    name = f"{program}, the other"
+    PROXIES[name] = replace(PROXIES[program], argv=[python, *ZPROXY_RUN[1:]])
+    return name
+
+
 def missing(program: str) -> str | None:
     """Why it cannot be measured here, and what would help; None when it can."""
     if program == "haproxy" and shutil.which("haproxy") is None:
@@ -149,7 +160,7 @@ def start(program: str, room: Room) -> Lane:
 def start_proxy(program: str, room: Room) -> Lane:
     """One of PROXIES, and its workers."""
     argv = PROXIES[program].argv
-    options = room.options if argv is ZPROXY_RUN else ()
+    options = room.options if PROXIES[program].is_zproxy else ()
     sides = ["--frontend", room.endpoint("frontend"), "--backend", room.endpoint("backend")]
     proxy = room.start([*argv, *sides, *options])
     bound = bound_endpoints(program, proxy)
