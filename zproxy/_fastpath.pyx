@@ -42,7 +42,8 @@ from zproxy.relay.hub cimport Hub, connection_tag, hub_doom, hub_random
 from zproxy.relay.intake cimport intake_refund, reply_budget
 from zproxy.relay.outbox cimport outbox_reclaim
 from zproxy.relay.payload cimport (
-    payload_absolve, payload_drop, payload_keep, payload_take, payloads_close, payloads_inherit
+    STAY_BRIEF, STAY_LONG, Stay, payload_copy, payload_drop, payload_fetch, payload_keep, payload_share, payloads_close,
+    payloads_inherit
 )
 from zproxy.relay.peering cimport peering_challenge
 from zproxy.relay.zmtp cimport (
@@ -401,29 +402,31 @@ cdef int message_keep(Fastpath* path, Message* message, uint32_t number, Connect
 # Keeps the message in hand. 0, or -1: no memory.
 cdef int managed_keep(Fastpath* path, Hand* hand, uint32_t number, Connection* owner) noexcept nogil:
     cdef Message message
+    if hand.chain == NULL:
+        return payload_copy(
+            &path.payloads, path.hub, number, owner, STAY_BRIEF, hand.bytes, hand.count, hand.bytes, 0
+        )
     memset(&message, 0, sizeof(Message))
-    if hand.chain != NULL:
-        message_join(&message, hand.chain)
-    elif backlog_pack(&path.backlog, &path.hub.pool, hand.bytes, hand.count, hand.bytes, 0, &message) != 0:
-        return -1
+    message_join(&message, hand.chain)
     return message_keep(path, &message, number, owner)
 
 
 # Keeps a copy of what goes out behind its new front: of a large message the blocks are shared. Nobody's charge.
-cdef int managed_copy(Fastpath* path, const Hand* hand, const Front* front, uint32_t number) noexcept nogil:
-    cdef size_t rest = hand.count - hand.head_bytes if hand.has_more and hand.chain == NULL else 0
+cdef int managed_copy(Fastpath* path, const Hand* hand, const Front* front, uint32_t number, Stay stay) noexcept nogil:
+    cdef size_t rest = hand.count - hand.head_bytes if hand.has_more else 0
     cdef Message message
     cdef Message body
-    if backlog_pack(
-        &path.backlog, &path.hub.pool, front.bytes, front.count, hand.bytes + hand.head_bytes, rest, &message
-    ) != 0:
+    if hand.chain == NULL or not hand.has_more:
+        return payload_copy(
+            &path.payloads, path.hub, number, NULL, stay, front.bytes, front.count, hand.bytes + hand.head_bytes, rest
+        )
+    if backlog_pack(&path.backlog, &path.hub.pool, front.bytes, front.count, front.bytes, 0, &message) != 0:
         return -1
-    if hand.chain != NULL and hand.has_more:
-        if message_share(&path.hub.pool, hand.chain, &body) != 0:
-            message_release(&path.hub.pool, &message)
-            return -1
-        message_skip(&path.hub.pool, &body, hand.head_bytes)
-        message_join(&message, &body)
+    if message_share(&path.hub.pool, hand.chain, &body) != 0:
+        message_release(&path.hub.pool, &message)
+        return -1
+    message_skip(&path.hub.pool, &body, hand.head_bytes)
+    message_join(&message, &body)
     return message_keep(path, &message, number, NULL)
 
 
@@ -432,8 +435,9 @@ cdef inline void managed_route(
     Fastpath* path, Hand* hand, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef Front front
+    cdef Stay stay = STAY_BRIEF if path.hub.table[verdict.peer].side == SIDE_BACKEND else STAY_LONG
     front_write(&front, envelope, hand.has_more)
-    if verdict.payload != <uint32_t>PAYLOAD_NONE and managed_copy(path, hand, &front, verdict.payload) != 0:
+    if verdict.payload != <uint32_t>PAYLOAD_NONE and managed_copy(path, hand, &front, verdict.payload, stay) != 0:
         broker_unretained(&path.broker)
     managed_deliver(path, hand, &front, envelope, verdict)
 
@@ -454,7 +458,7 @@ cdef void managed_store(
             broker_unkept(&path.broker, envelope, verdict)
         return
     front_write(&front, envelope, hand.has_more)
-    if managed_copy(path, hand, &front, verdict.payload) != 0:
+    if managed_copy(path, hand, &front, verdict.payload, STAY_LONG) != 0:
         broker_unretained(&path.broker)
 
 
@@ -463,6 +467,9 @@ cdef inline void verdict_execute(
     Fastpath* path, Connection* source, Hand* hand, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef uint32_t payload
+    for payload in verdict.spent:
+        if payload != <uint32_t>PAYLOAD_NONE:
+            payload_fetch(&path.payloads, payload)
     if verdict.kind == VERDICT_KEEP:
         managed_store(path, source, hand, envelope, verdict)
     elif verdict.kind == VERDICT_PASS:
@@ -578,14 +585,9 @@ cdef inline void message_send(
 # Without memory its receiver would wait for ever for what it was promised.
 cdef void payload_send(Fastpath* path, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef Message message
-    cdef const Message* kept
-    if verdict.spent[0] == verdict.payload:
-        payload_take(&path.payloads, path.hub, verdict.payload, &message)
-    else:
-        kept = payload_absolve(&path.payloads, path.hub, verdict.payload)
-        if message_share(&path.hub.pool, kept, &message) != 0:
-            hub_doom(path.hub, path.hub.table[verdict.peer], REASON_NO_MEMORY, 0)
-            return
+    if payload_share(&path.payloads, path.hub, verdict.payload, &message) != 0:
+        hub_doom(path.hub, path.hub.table[verdict.peer], REASON_NO_MEMORY, 0)
+        return
     message_send(path, &message, envelope, verdict)
 
 

@@ -3,10 +3,10 @@ for the tests."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from zproxy.relay.block cimport (
-    BLOCK_MEDIUM, MEDIUM_BYTES, Message, Pool, block_release, block_take, message_append, message_bytes, message_join,
+    MEDIUM_BYTES, Message, Pool, block_pack, block_release, message_append, message_bytes, message_join,
     message_release, pool_clear, slice_take
 )
 
@@ -22,7 +22,7 @@ cdef int backlog_pack(
     Message* message
 ) noexcept nogil:
     cdef size_t count = head_bytes + body_bytes
-    cdef uint32_t offset
+    cdef uint32_t offset = 0
     cdef int code
     memset(message, 0, sizeof(Message))
     if count > MEDIUM_BYTES:
@@ -30,19 +30,11 @@ cdef int backlog_pack(
         if code != 0:
             message_release(pool, message)
         return code
-    if backlog.packing == NULL or backlog.packing.capacity - backlog.packing.fill < count:
-        packing_drop(backlog, pool)
-        backlog.packing = block_take(pool, BLOCK_MEDIUM)
-        if backlog.packing == NULL:
-            return -1
-    offset = backlog.packing.fill
+    if block_pack(pool, &backlog.packing, head, head_bytes, body, body_bytes, &offset) != 0:
+        return -1
     message.head = message.tail = slice_take(pool, backlog.packing, offset, <uint32_t>count, 0)
     if message.head == NULL:
         return -1
-    memcpy(backlog.packing.bytes + offset, head, head_bytes)
-    if body_bytes:
-        memcpy(backlog.packing.bytes + offset + head_bytes, body, body_bytes)
-    backlog.packing.fill += <uint32_t>count
     message.bytes = count
     return 0
 

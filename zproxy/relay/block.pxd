@@ -78,6 +78,14 @@ cdef Slice* slice_take(Pool* pool, Block* block, uint32_t offset, uint32_t lengt
 # Gives the slice and its reference back; returns the slice after it.
 cdef Slice* slice_release(Pool* pool, Slice* slice) noexcept nogil
 
+# Copies `head` and `body`, together at most MEDIUM_BYTES, behind what was packed into `*packing` before, or into a
+# fresh block, which takes its place. 0 and where they begin in `*offset`, or -1: no memory. The reference for them is
+# the caller's to take.
+cdef int block_pack(
+    Pool* pool, Block** packing, const uint8_t* head, size_t head_bytes, const uint8_t* body, size_t body_bytes,
+    uint32_t* offset
+) noexcept nogil
+
 # Where the next bytes of a message under assembly go: room in its last block, or in a fresh one whose size
 # follows what has arrived so far (a sender's word for a length buys no memory). NULL: no memory.
 # The caller writes at most `*room` bytes there and reports them with message_grow.

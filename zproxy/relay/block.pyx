@@ -155,6 +155,25 @@ cdef Slice* slice_release(Pool* pool, Slice* slice) noexcept nogil:
     return following
 
 
+cdef int block_pack(
+    Pool* pool, Block** packing, const uint8_t* head, size_t head_bytes, const uint8_t* body, size_t body_bytes,
+    uint32_t* offset
+) noexcept nogil:
+    cdef Block* block = packing[0]
+    if block == NULL or block.capacity - block.fill < head_bytes + body_bytes:
+        if block != NULL:
+            block_release(pool, block)
+        packing[0] = block = block_take(pool, BLOCK_MEDIUM)
+        if block == NULL:
+            return -1
+    offset[0] = block.fill
+    memcpy(block.bytes + block.fill, head, head_bytes)
+    if body_bytes:
+        memcpy(block.bytes + block.fill + head_bytes, body, body_bytes)
+    block.fill += <uint32_t>(head_bytes + body_bytes)
+    return 0
+
+
 cdef uint8_t* message_room(Pool* pool, Message* message, size_t* room) noexcept nogil:
     cdef Slice* slice = message.tail
     cdef Block* block
