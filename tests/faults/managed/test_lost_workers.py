@@ -133,9 +133,9 @@ def test_with_all_workers_gone_requests_wait_or_end_and_cost_nothing(
     masters = [load.master(proxy.backend, concurrency=CONCURRENCY) for _ in range(2)]
     patient = load.node(proxy.frontend, requests // 2)
     patient.wait_answered(patient.requests // 4)
-    load.fault()
     for master in masters:
         master.kill()
+    load.fault()
     load.node(proxy.frontend, requests // 2, options={"timeout": 1.0})
     stats = proxy.wait_for("managed_expired_no_worker")
     assert stats["managed_live"] <= 2 * 32, "no more than their windows"
