@@ -52,9 +52,9 @@ cdef int fastpath_open(Fastpath* path, Hub* hub) noexcept nogil
 cdef void request_pass(Fastpath* path, Connection* client, const uint8_t* bytes, size_t count) noexcept nogil
 cdef void request_pass_large(Fastpath* path, Connection* client, Message* message) noexcept nogil
 
-# A whole reply, likewise.
-cdef void reply_pass(Fastpath* path, const uint8_t* bytes, size_t count) noexcept nogil
-cdef void reply_pass_large(Fastpath* path, Message* message) noexcept nogil
+# A whole reply of a worker's, likewise.
+cdef void reply_pass(Fastpath* path, const Connection* worker, const uint8_t* bytes, size_t count) noexcept nogil
+cdef void reply_pass_large(Fastpath* path, const Connection* worker, Message* message) noexcept nogil
 
 # A whole message of a managed peer, contiguous in the read buffer / in blocks of its own (empty afterwards).
 cdef void managed_pass(Fastpath* path, Connection* peer, const uint8_t* bytes, size_t count) noexcept nogil

@@ -5,7 +5,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from zproxy.broker.balance cimport (
-    WORKER_NONE, balance_add, balance_close, balance_pick, balance_remove, balance_set_usable
+    WORKER_NONE, balance_add, balance_close, balance_load, balance_pick, balance_remove, balance_set_usable,
+    balance_unload
 )
 from zproxy.broker.broker cimport (
     CONTENT_ACCEPTED, CONTENT_WELCOME, PAYLOAD_NONE, PEER_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_KEEP, VERDICT_PASS,
@@ -38,6 +39,7 @@ from zproxy.relay.connection cimport (
     connection_takes, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
+from zproxy.relay.handshake cimport SOCKET_REP
 from zproxy.relay.hub cimport Hub, connection_tag, hub_doom, hub_random
 from zproxy.relay.intake cimport intake_refund, reply_budget
 from zproxy.relay.outbox cimport outbox_reclaim
@@ -47,7 +49,7 @@ from zproxy.relay.payload cimport (
 )
 from zproxy.relay.peering cimport peering_challenge
 from zproxy.relay.zmtp cimport (
-    FRAME_MORE, LONG_HEADER_BYTES, Frame, frame_read, frames_count, header_write, routing_frame_read
+    FRAME_MORE, LONG_HEADER_BYTES, SCAN_MESSAGE, Frame, frame_read, frames_count, header_write, routing_frame_read
 )
 
 
@@ -86,9 +88,40 @@ cdef inline Connection* worker_pick(Fastpath* path) noexcept nogil:
         balance_set_usable(&path.balance, slot, False)
 
 
-cdef inline void request_passed(Fastpath* path, Connection* worker, uint64_t count) noexcept nogil:
+# Does what stands behind the routing id begin with the empty frame of a request, and have a frame more? A REP answers
+# each of those exactly once, by the same frames, and drops all others without a word.
+cdef inline bint has_delimiter(const uint8_t* bytes, size_t count) noexcept nogil:
+    cdef Frame frame
+    return frame_read(bytes, count, &frame) == SCAN_MESSAGE and frame.body_bytes == 0 and frame.flags & FRAME_MORE != 0
+
+
+cdef inline bint must_answer(const Connection* worker, const uint8_t* bytes, size_t count) noexcept nogil:
+    return worker.socket_type == SOCKET_REP and has_delimiter(bytes, count)
+
+
+# Of a message that has its routing id in front, which may lie in a block of its own.
+cdef inline bint must_answer_parcel(const Connection* worker, const Message* message) noexcept nogil:
+    cdef const Slice* slice = message.head
+    cdef const uint8_t* bytes = slice.block.bytes + slice.offset
+    cdef Frame frame
+    cdef size_t routing_bytes
+    if worker.socket_type != SOCKET_REP:
+        return False
+    frame_read(bytes, slice.length, &frame)
+    routing_bytes = frame.header_bytes + <size_t>frame.body_bytes
+    if routing_bytes < slice.length:
+        return has_delimiter(bytes + routing_bytes, slice.length - routing_bytes)
+    slice = slice.next
+    return slice != NULL and has_delimiter(slice.block.bytes + slice.offset, slice.length)
+
+
+cdef inline void request_passed(
+    Fastpath* path, Connection* worker, uint64_t count, bint is_to_be_answered
+) noexcept nogil:
     counter_add(&path.hub.counters, REQUESTS_OUT, 1)
     counter_add(&path.hub.counters, REQUESTS_OUT_BYTES, count)
+    if is_to_be_answered:
+        balance_load(&path.balance, worker.slot)
     worker_loaded(path, worker)
 
 
@@ -128,7 +161,7 @@ cdef void request_pass(Fastpath* path, Connection* client, const uint8_t* bytes,
     if deliver_copy(path.hub, worker, client.routing_frame, client.routing_frame_bytes, bytes, count) != 0:
         counter_add(&path.hub.counters, REQUESTS_NO_MEMORY, 1)
         return
-    request_passed(path, worker, client.routing_frame_bytes + count)
+    request_passed(path, worker, client.routing_frame_bytes + count, must_answer(worker, bytes, count))
 
 
 # A whole request in blocks of its own.
@@ -136,9 +169,11 @@ cdef void request_pass_large(Fastpath* path, Connection* client, Message* messag
     cdef Message whole
     cdef Connection* worker = request_route(path, message.bytes)
     cdef uint64_t count = client.routing_frame_bytes + message.bytes
+    cdef bint is_to_be_answered
     if worker != NULL:
+        is_to_be_answered = must_answer(worker, message.head.block.bytes + message.head.offset, message.head.length)
         if deliver_chain(path.hub, worker, client.routing_frame, client.routing_frame_bytes, message) == 0:
-            request_passed(path, worker, count)
+            request_passed(path, worker, count, is_to_be_answered)
             return
     elif backlog_pack(
         &path.backlog, &path.hub.pool, client.routing_frame, client.routing_frame_bytes, NULL, 0, &whole
@@ -153,6 +188,7 @@ cdef void request_pass_large(Fastpath* path, Connection* client, Message* messag
 cdef void waiting_deliver(Fastpath* path, Connection* worker, Message* message) noexcept nogil:
     cdef uint64_t count = message.bytes
     cdef const uint8_t* bytes = message.head.block.bytes + message.head.offset
+    cdef bint is_to_be_answered = must_answer_parcel(worker, message)
     cdef int code
     if message.head == message.tail and count <= SMALL_BYTES:
         code = deliver_copy(path.hub, worker, bytes, <uint32_t>count, bytes, 0)
@@ -162,7 +198,7 @@ cdef void waiting_deliver(Fastpath* path, Connection* worker, Message* message) 
     if code != 0:
         counter_add(&path.hub.counters, REQUESTS_NO_MEMORY, 1)
         return
-    request_passed(path, worker, count)
+    request_passed(path, worker, count, is_to_be_answered)
 
 
 # What waits goes out while somebody can take it.
@@ -189,6 +225,19 @@ cdef bint may_take_more(Fastpath* path, Connection* client) noexcept nogil:
     if client.may_write:
         connection_flush(path.hub, client)
     return client.outbox.bytes == 0 or client.outbox.bytes < reply_budget(path.hub, client)
+
+
+# What a worker says, as far as it lies in one piece: has it one less to answer?
+cdef inline void reply_note(
+    Fastpath* path, const Connection* worker, const uint8_t* bytes, size_t count
+) noexcept nogil:
+    cdef Frame frame
+    cdef size_t routing_bytes
+    if worker.socket_type != SOCKET_REP or not routing_frame_read(bytes, count, &frame):
+        return
+    routing_bytes = frame.header_bytes + <size_t>frame.body_bytes
+    if has_delimiter(bytes + routing_bytes, count - routing_bytes):
+        balance_unload(&path.balance, worker.slot)
 
 
 # A reply came in: the client it is for, if it can have it; else it is counted why not.
@@ -222,10 +271,11 @@ cdef inline void reply_passed(Fastpath* path, int code, uint64_t count) noexcept
 
 
 # A whole reply, contiguous in the read buffer: its first frame says whose it is and stays here.
-cdef void reply_pass(Fastpath* path, const uint8_t* bytes, size_t count) noexcept nogil:
+cdef void reply_pass(Fastpath* path, const Connection* worker, const uint8_t* bytes, size_t count) noexcept nogil:
     cdef Frame frame
     cdef Connection* client = reply_target(path, bytes, count, &frame, count)
     cdef uint32_t routing_bytes
+    reply_note(path, worker, bytes, count)
     if client == NULL:
         return
     routing_bytes = frame.header_bytes + <uint32_t>frame.body_bytes
@@ -234,11 +284,12 @@ cdef void reply_pass(Fastpath* path, const uint8_t* bytes, size_t count) noexcep
 
 
 # A whole reply in blocks of its own. A routing id that fits stands whole in the first of them.
-cdef void reply_pass_large(Fastpath* path, Message* message) noexcept nogil:
+cdef void reply_pass_large(Fastpath* path, const Connection* worker, Message* message) noexcept nogil:
     cdef const uint8_t* bytes = message.head.block.bytes + message.head.offset
     cdef Frame frame
     cdef Connection* client = reply_target(path, bytes, message.head.length, &frame, message.bytes)
     cdef uint64_t count
+    reply_note(path, worker, bytes, message.head.length)
     if client == NULL:
         message_release(&path.hub.pool, message)
         return
@@ -685,7 +736,7 @@ cdef void peer_join(Fastpath* path, Connection* peer) noexcept nogil:
     if peer.is_managed:
         managed_join(path, peer)
         return
-    if peer.side == SIDE_BACKEND and balance_add(&path.balance, peer.slot) != 0:
+    if peer.side == SIDE_BACKEND and balance_add(&path.balance, peer.slot, peer.socket_type == SOCKET_REP) != 0:
         hub_doom(path.hub, peer, REASON_NO_MEMORY, 0)
 
 

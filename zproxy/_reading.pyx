@@ -49,7 +49,7 @@ cdef bint take_message(Fastpath* path, Connection* connection, const Item* item)
     elif connection.side == SIDE_FRONTEND:
         request_pass(path, connection, item.bytes, item.count)
     else:
-        reply_pass(path, item.bytes, item.count)
+        reply_pass(path, connection, item.bytes, item.count)
     return True
 
 
@@ -73,7 +73,7 @@ cdef bint take_assembled(Fastpath* path, Connection* connection) noexcept nogil:
     elif connection.side == SIDE_FRONTEND:
         request_pass_large(path, connection, &message)
     else:
-        reply_pass_large(path, &message)
+        reply_pass_large(path, connection, &message)
     return True
 
 
