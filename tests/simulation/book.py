@@ -170,6 +170,8 @@ class Book:
                 continue
             if is_gone:
                 ask.is_listed, ask.was_away = False, True
+                if ask.key in self.owed_outcomes:
+                    self._close(ask, (ERROR, WORKER_LOST))  # remembered, not told
             elif ask.kind == REQUEST:
                 self._close(ask, (ERROR, CANCELLED))
 

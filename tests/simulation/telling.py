@@ -179,6 +179,9 @@ class Telling(Book):
         ask = self.asks.get(key)
         if ask is None:
             raise Violation("known sequence", f"{seat.name} never asked: {line_of(envelope)}")
+        if self._is_lost_post(ask, envelope):
+            ask.is_accepted_told = True
+            return
         self.check(ask.is_open, "one outcome", "{} has ended as {}, and now {}", ask, ask.outcome, envelope)
         if envelope.kind == ERROR and envelope.code == RESEND and ask is not self.answering:
             may_go_again = not (ask.is_guarded and self._spent(ask))
@@ -196,6 +199,11 @@ class Telling(Book):
         if envelope.code not in (BUSY, OUTCOME_UNKNOWN, ALREADY_DONE):
             self.check(envelope.attempt == self._spent(ask), "attempts", "{}: {} are said", ask, envelope.attempt)
         self._close(ask, outcome)
+
+    def _is_lost_post(self, ask: Ask, envelope: Envelope) -> bool:
+        """Its worker went before its node heard that it has one: that is said instead."""
+        is_lost = envelope.code == WORKER_LOST and ask.outcome == (ERROR, WORKER_LOST)
+        return ask.kind == POST and is_lost and bool(ask.flags & WANTS_ACCEPTED) and not ask.is_accepted_told
 
     def _see_reason(self, ask: Ask, code: int) -> None:
         """May the broker say so of itself?"""
