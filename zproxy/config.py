@@ -64,6 +64,11 @@ class Kind:
     is_list: bool = False
     is_flag: bool = False
 
+    @property
+    def shape(self) -> str:
+        """As usage texts show it: off|TIME."""
+        return "|".join(filter(None, (*self.words, self.metavar)))
+
 
 @dataclass(frozen=True)
 class Option:
@@ -161,6 +166,15 @@ def _balance(given: Balances) -> Balance:
     return Balance(policies.pop("", POLICIES[0]), tuple(sorted(policies.items())))
 
 
+def _choice(*words: str) -> Kind:
+    def parse(given: Any) -> str:
+        if given not in words:
+            raise SettingError(f"{given!r} is no choice: write {' or '.join(words)}")
+        return str(given)
+
+    return Kind("", parse, words)
+
+
 def _flag(given: Any) -> bool:
     if not isinstance(given, bool):  # "no" would mean yes
         raise SettingError(f"{given!r} is no flag: write True or False")
@@ -212,6 +226,12 @@ class Settings:
     connection_memory_bytes: int = _option(
         _size(4 * KIB), "64MiB", "Limits", "Memory for the messages of one connection; one message more may pass."
     )
+    service_memory_bytes: int = _option(
+        _size(KIB, {"off": lambda: PIB}),
+        "off",
+        "Limits",
+        "Requests that wait for one service; beyond it new ones hear BUSY. off: it has no limit of its own.",
+    )
     retain_bytes: int = _option(
         _size(0, {"eighth": lambda: EIGHTH}),
         "eighth",
@@ -254,6 +274,12 @@ class Settings:
         "Managed requests",
         f"Who takes a request: {', '.join(POLICIES)}. Repeatable: for a SERVICE, or for all others.",
     )
+    overload: str = _option(
+        _choice("slow", "busy"),
+        "slow",
+        "Managed requests",
+        "A node over its --connection-memory. slow: it is not read; busy: it hears BUSY, from half of it on.",
+    )
     drain_ms: int = _option(
         _milliseconds(0.0, DAY_S), "10s", "Times", "At the end, wait this long until what was accepted is written."
     )
@@ -263,6 +289,16 @@ class Settings:
         "Times",
         "Poll this long before blocking; auto: 100us, only while single messages follow that closely.",
     )
+
+    @property
+    def queue_node_bytes(self) -> int:
+        """How many bytes of a node's requests may wait until it hears BUSY."""
+        return self.connection_memory_bytes // 2 if self.overload == "busy" else PIB
+
+    @property
+    def queue_bytes(self) -> int:
+        """The same of all nodes together."""
+        return self.memory_bytes // 2 if self.overload == "busy" else PIB
 
     @property
     def retention_bytes(self) -> int:

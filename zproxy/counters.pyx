@@ -79,6 +79,7 @@ COUNTER_HELP = {
     Counter.MANAGED_REFUSED_NOT_SHARED: "requests answered with NOT_SHARED",
     Counter.MANAGED_REFUSED_DRAINING: "requests answered with DRAINING",
     Counter.MANAGED_REFUSED_BUSY: "requests and peers answered with BUSY: the system had no memory for them",
+    Counter.MANAGED_REFUSED_OVERLOAD: "requests answered with BUSY: too many bytes wait already",
     Counter.MANAGED_RESTS: "times a worker that had failed five times in a row was given nothing for a while",
     Counter.MANAGED_REPLACED: "connections replaced by a newer one of the same peer",
     Counter.MANAGED_RETURNED_NODES: "nodes that came back on another connection, and went on",

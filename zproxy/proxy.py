@@ -38,7 +38,8 @@ class Proxy:
 
     The options are those of `zproxy run` (docs/operations.md); None is their default. Endpoints: one or several.
     Sizes: bytes, or text like "64MiB"; times: seconds, or text like "100us"; `spin` also "auto" and "off",
-    `heartbeat` also "off", `memory` also "half". `balance`: one or several of "POLICY" and "SERVICE=POLICY".
+    `heartbeat` also "off", `service_memory` too, `memory` also "half"; `overload`: "slow" or "busy"; `balance`: one or
+    several of "POLICY" and "SERVICE=POLICY".
 
     Raises SettingError, EndpointError, EndpointInUse, InsecureBind. All methods: any thread; ForkedProxy after a fork.
     Keep it: one that is collected while it runs ends at once.
@@ -55,6 +56,7 @@ class Proxy:
         max_message: Size | None = None,
         memory: Size | None = None,
         connection_memory: Size | None = None,
+        service_memory: Size | None = None,
         retain: Size | None = None,
         dedup_memory: Size | None = None,
         stall: Time | None = None,
@@ -62,6 +64,7 @@ class Proxy:
         no_worker_wait: Time | None = None,
         absence: Time | None = None,
         balance: Balances = None,
+        overload: str | None = None,
         drain: Time | None = None,
         spin: Time | None = None,
     ) -> None:
@@ -74,6 +77,7 @@ class Proxy:
             max_message=max_message,
             memory=memory,
             connection_memory=connection_memory,
+            service_memory=service_memory,
             retain=retain,
             dedup_memory=dedup_memory,
             stall=stall,
@@ -81,6 +85,7 @@ class Proxy:
             no_worker_wait=no_worker_wait,
             absence=absence,
             balance=balance,
+            overload=overload,
             drain=drain,
             spin=spin,
         )
@@ -213,6 +218,9 @@ def _relay_of(settings: Settings) -> Relay:
         spin_us=settings.spin.limit_us,
         spin_auto=settings.spin.is_auto,
         no_worker_wait_ms=settings.no_worker_wait_ms,
+        queue_bytes=settings.queue_bytes,
+        queue_node_bytes=settings.queue_node_bytes,
+        queue_service_bytes=settings.service_memory_bytes,
         retain_bytes=settings.retention_bytes,
         dedup_bytes=settings.dedup_bytes,
         dedup_ms=DEDUP_MS,

@@ -24,8 +24,8 @@ def table(name: str) -> list[str]:
 
 
 def row_of(option: Option) -> str:
-    words = r"\|".join((*option.kind.words, option.kind.metavar))
-    return f"| `{f'{option.flag} {words}'.strip()}` | {option.default} | {option.help} |"
+    shape = option.kind.shape.replace("|", r"\|")
+    return f"| `{f'{option.flag} {shape}'.strip()}` | {option.default} | {option.help} |"
 
 
 def named(rows: list[str]) -> list[str]:

@@ -123,3 +123,37 @@ def test_a_node_over_its_budget_hears_that_zproxy_lives(
     proxy.wait_for("paused_connections")
     assert [node.read_command()[:5] for _ in range(4)] == [b"\x04PING"] * 4
     assert proxy.stats()["closed_heartbeat"] == 0
+
+
+def test_a_node_that_asks_for_too_much_hears_busy_where_the_operator_wants_it(hosted: Host, managed: Managed) -> None:
+    proxy = hosted(connection_memory=2 * MIB, overload="busy")
+    flood, other = (greeted_node(proxy, managed, name) for name in ("flood", "other"))
+    for _ in range(20):
+        flood.request("later", bytes(100_000))
+    refused = [flood.read(Kind.ERROR)[0] for _ in range(10)]
+    assert [each.sequence for each in refused] == [*range(11, 21)]
+    assert {(each.code, each.remaining_ms > 0) for each in refused} == {(Code.BUSY, True)}
+    assert proxy.wait_for("managed_refused_overload", 10)["managed_accepted"] == 10
+    worker = managed(proxy.backend, "m1")
+    worker.ready("later", "now", credit=100)
+    other.request("now")
+    deliveries = [worker.read(Kind.REQUEST)[0] for _ in range(11)]
+    assert sorted(each.name for each in deliveries) == ["flood"] * 10 + ["other"]
+    for delivery in deliveries:
+        worker.answer(delivery, CONTENT)
+    assert flood.read(Kind.REPLY)[0].sequence == 1
+    assert other.read(Kind.REPLY)[0].sequence == 1
+
+
+def test_a_service_that_nobody_serves_leaves_room_for_others(hosted: Host, managed: Managed) -> None:
+    proxy = hosted(service_memory=MIB)
+    node = greeted_node(proxy, managed)
+    for _ in range(12):
+        node.request("dead", bytes(100_000))
+    assert node.read(Kind.ERROR)[0].code == Code.BUSY
+    worker = managed(proxy.backend, "m1")
+    worker.ready("alive")
+    node.request("alive")
+    worker.answer(worker.read(Kind.REQUEST)[0], CONTENT)
+    while node.read()[0].kind != Kind.REPLY:
+        pass

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from zproxy.envelope import Envelope
 
+from .schedule import Knobs
 from .surface import line_of
 from .words import (
     CANCELLED,
@@ -99,8 +100,9 @@ class Lease:
 
 
 class Book:
-    def __init__(self, no_worker_wait_ms: int) -> None:
-        self.no_worker_wait_ms = no_worker_wait_ms
+    def __init__(self, knobs: Knobs) -> None:
+        self.no_worker_wait_ms = knobs.no_worker_wait_ms
+        self.queue_bytes = knobs.queue_bytes
         self.now_ms = 0
         self.seats: dict[int, Seat] = {}
         self.conversations: set[int] = set()
@@ -124,6 +126,7 @@ class Book:
         self.is_draining = False
         self.is_aborted = False
         self.accepted = 0
+        self.resumed_bytes = 0
         self.delivered = 0
         self.undelivered_count = 0
         self._number = 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from zproxy.envelope import Code, Envelope, Flag, Kind, offers_parse
 
+from .schedule import Knobs
 from .surface import Said, Surface, Told
 
 ANSWERS = (int(Kind.REPLY), int(Kind.ERROR))
@@ -46,8 +47,8 @@ class Defect(Surface):
 
     laws: tuple[str, ...] = ()  # one of those is seen broken
 
-    def __init__(self, seed: int, no_worker_wait_ms: int) -> None:
-        super().__init__(seed, no_worker_wait_ms)
+    def __init__(self, seed: int, knobs: Knobs) -> None:
+        super().__init__(seed, knobs)
         self.conversations: dict[int, int] = {}
         self.workers: set[int] = set()
         self.known: set[int] = set()
@@ -180,8 +181,8 @@ class PlaceKept(Defect):
 
     laws = ("idle", "nothing left", "goodbye", "payloads")
 
-    def __init__(self, seed: int, no_worker_wait_ms: int) -> None:
-        super().__init__(seed, no_worker_wait_ms)
+    def __init__(self, seed: int, knobs: Knobs) -> None:
+        super().__init__(seed, knobs)
         self.over: set[int] = set()
 
     def after(self, told: Told) -> Told:
@@ -220,8 +221,8 @@ class GuardedAgain(Defect):
 
     laws = ("guarded once",)
 
-    def __init__(self, seed: int, no_worker_wait_ms: int) -> None:
-        super().__init__(seed, no_worker_wait_ms)
+    def __init__(self, seed: int, knobs: Knobs) -> None:
+        super().__init__(seed, knobs)
         self.offers: dict[int, set[str]] = {}
         self.credit: dict[int, int] = {}
         self.busy: dict[int, set[int]] = {}  # by conversation, leases without an answer
@@ -359,7 +360,7 @@ class ElderConversation(Defect):
 class ResentForgotten(Defect):
     """A request that was sent before is taken for a new one."""
 
-    laws = ("guarded once",)
+    laws = ("guarded once", "cached outcome")
 
     def before_hear(self, peer: int, said: Said) -> Said:
         envelope = said.envelope

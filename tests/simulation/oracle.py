@@ -47,6 +47,7 @@ from .words import (
     WORKERS_CODES,
 )
 
+FRAME_BYTES_MAX = 160
 OUTCOMES = ("delivered", "failed", "expired", "cancelled", "undelivered")
 
 
@@ -182,6 +183,7 @@ class Oracle(Telling):
         is_awaited = ask.awaits_resend or ask.was_away and ask.lease is None
         if is_awaited and told.verdict in ("PASS", "KEEP"):
             ask.awaits_resend = ask.was_away = False
+            self.resumed_bytes += FRAME_BYTES_MAX  # accepted once, it is taken in again however full it is
             self._see(told)
             return
         if ask.was_away and told.envelope is not None and told.envelope.kind == ERROR:
@@ -411,6 +413,7 @@ class Oracle(Telling):
         self.check(len(self.open) - unheard <= live, "accounts", "{} are live, and {} open", live, len(self.open))
         used = surface.used()
         self.check(used["alarms"] <= live, "alarms", "{} for {} live requests", used["alarms"], live)
+        self.check(used["queued_bytes"] <= self.queue_bytes + self.resumed_bytes, "budget", "{} bytes wait", used["queued_bytes"])
         self.check(used["errands"] == 0, "rest", "{} errands are left", used["errands"])
         self.check(used["payloads"] == surface.kept(), "payloads", "{} are known, {} kept", used, surface.kept())
 

@@ -29,7 +29,7 @@ class Relay:
     def __init__(self, world: World, surface: Surface) -> None:
         self.world = world
         self.surface = surface
-        self.oracle = Oracle(world.knobs.no_worker_wait_ms)
+        self.oracle = Oracle(world.knobs)
         self.links: dict[int, Link] = {}
         self.free_slots: list[int] = []
         self.is_unsettled = False

@@ -31,6 +31,7 @@ class Knobs:
     unkept_share: float
     undelivered_share: float
     no_worker_wait_ms: int
+    queue_bytes: int  # of requests that nobody has; two thirds of it for one service
 
 
 # How often, and whether it is a fault: of those, each run has some kinds only, or all runs would be alike.
@@ -62,6 +63,7 @@ def knobs_of(random: Random) -> Knobs:
         unkept_share=random.choice((0.0, 0.0, 0.1)),
         undelivered_share=random.choice((0.0, 0.0, 0.1, 0.4)),
         no_worker_wait_ms=random.choice((0, 0, 700)),
+        queue_bytes=random.choice((1 << 40, 1 << 40, 1 << 40, 900)),
     )
 
 

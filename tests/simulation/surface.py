@@ -8,6 +8,8 @@ from typing import Any
 from zproxy.broker.probe import BrokerProbe
 from zproxy.envelope import Code, Envelope, Kind
 
+from .schedule import Knobs
+
 
 @dataclass(slots=True)
 class Said:
@@ -68,8 +70,11 @@ def line_of(envelope: Envelope) -> str:
 class Surface:
     """A broker as the fast path sees it."""
 
-    def __init__(self, seed: int, no_worker_wait_ms: int) -> None:
-        self.probe = BrokerProbe(no_worker_wait_ms, seed=seed)
+    def __init__(self, seed: int, knobs: Knobs) -> None:
+        self.probe = BrokerProbe(
+            knobs.no_worker_wait_ms, seed=seed, queue_bytes=knobs.queue_bytes,
+            queue_service_bytes=knobs.queue_bytes * 2 // 3,
+        )
 
     def join(self, peer: int, is_worker: bool) -> Told:
         return told_of(self.probe.join(peer, is_worker))

@@ -14,7 +14,7 @@ from .link import Link
 from .node import Node
 from .peer import Peer
 from .relay import Relay
-from .schedule import GUARDED, SERVICES, Action, schedule_of
+from .schedule import GUARDED, SERVICES, Action, Knobs, schedule_of
 from .surface import Surface, line_of
 from .words import (
     NOT_IDEMPOTENT,
@@ -32,7 +32,7 @@ BEAT_MS = 2000
 BEATS = 3
 EVENTS_MAX = 200_000
 
-SurfaceMaker = Callable[[int, int], Surface]  # of a seed and no_worker_wait_ms
+SurfaceMaker = Callable[[int, Knobs], Surface]  # of a seed
 
 
 class World:
@@ -174,7 +174,7 @@ class World:
     def start_proxy(self, _: None) -> None:
         self._surfaces += 1
         self.trace("the proxy starts")
-        self.relay = Relay(self, self.make_surface(self.seed * 1000 + self._surfaces, self.knobs.no_worker_wait_ms))
+        self.relay = Relay(self, self.make_surface(self.seed * 1000 + self._surfaces, self.knobs))
 
     def do_restart(self, random: Random) -> None:
         relay = self.relay

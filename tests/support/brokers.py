@@ -134,6 +134,9 @@ class Desk:
     """A broker and the time."""
 
     no_worker_wait_ms: int = 0
+    queue_bytes: int = 1 << 62
+    queue_node_bytes: int = 1 << 62
+    queue_service_bytes: int = 1 << 62
     retain_bytes: int = 1 << 30
     retain_node_bytes: int = 1 << 30
     dedup_bytes: int = 0
@@ -149,6 +152,9 @@ class Desk:
             self.no_worker_wait_ms,
             policy=self.policy,
             policies=self.policies,
+            queue_bytes=self.queue_bytes,
+            queue_node_bytes=self.queue_node_bytes,
+            queue_service_bytes=self.queue_service_bytes,
             retain_bytes=self.retain_bytes,
             retain_node_bytes=self.retain_node_bytes,
             dedup_bytes=self.dedup_bytes,

@@ -34,6 +34,9 @@ cdef void chains_close(Chains* chains) noexcept nogil
 # Room for one more. 0, or -1: no memory.
 cdef int chains_reserve(Chains* chains) noexcept nogil
 
+# Would another request of the key have to stand behind?
+cdef bint chain_is_held(const Chains* chains, uint32_t service, uint64_t key_hash) noexcept nogil
+
 # An ordered request comes, into the room that chains_reserve has made. Is it the first, which holds the chain? Else it
 # stands behind.
 cdef bint chain_enter(Chains* chains, Requests* requests, uint32_t slot) noexcept nogil

@@ -32,6 +32,10 @@ cdef inline uint32_t chain_find(const Chains* chains, const Request* request) no
     return index_find(&chains.index, request.service.number, request.key_hash)
 
 
+cdef bint chain_is_held(const Chains* chains, uint32_t service, uint64_t key_hash) noexcept nogil:
+    return index_find(&chains.index, service, key_hash) != <uint32_t>INDEX_NONE
+
+
 cdef uint32_t chain_take(Chains* chains) noexcept nogil:
     cdef uint32_t number = chains.free
     if number == <uint32_t>REQUEST_NONE:

@@ -2,12 +2,13 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from zproxy.broker.budget cimport BUDGET_NODE, BUDGET_NONE, BUDGET_SERVICE, Budget, budget_exceeded
 from zproxy.broker.deadline cimport deadline_arm
-from zproxy.broker.dispatch cimport dispatch_address, dispatch_arrival
+from zproxy.broker.dispatch cimport dispatch_address, dispatch_arrival, dispatch_finds_nobody
 from zproxy.broker.index cimport INDEX_NONE, index_find
 from zproxy.broker.ledger cimport (
-    ledger_abandon, ledger_accept, ledger_arm, ledger_end, ledger_free, ledger_keep, ledger_order, ledger_retain,
-    ledger_settle, ledger_split, ledger_unkeep, ledger_unwait, ledger_wait
+    ledger_abandon, ledger_accept, ledger_arm, ledger_end, ledger_free, ledger_keep, ledger_order, ledger_queue,
+    ledger_retain, ledger_settle, ledger_split, ledger_unkeep, ledger_unwait, ledger_wait
 )
 from zproxy.broker.peer cimport Peer
 from zproxy.broker.recall cimport recall_answer, recall_code
@@ -28,7 +29,7 @@ from zproxy.counters cimport (
     MANAGED_CANCELLED, MANAGED_DROPPED_CANCELS, MANAGED_EXPIRED, MANAGED_EXPIRED_NO_WORKER,
     MANAGED_EXPIRED_UNKNOWN_SERVICE, MANAGED_FAILED, MANAGED_JOINED, MANAGED_LEASES_EXPIRED, MANAGED_REFUSED_BUSY,
     MANAGED_REFUSED_DRAINING, MANAGED_REFUSED_NEED_HELLO, MANAGED_REFUSED_NOT_SHARED, MANAGED_REFUSED_OUTCOME_UNKNOWN,
-    counter_add
+    MANAGED_REFUSED_OVERLOAD, counter_add
 )
 from zproxy.envelope cimport (
     BUSY, CANCELLED, DRAINING, NEED_HELLO, NO_WORKER, NOT_IDEMPOTENT, NOT_SHARED, OUTCOME_UNKNOWN, POST,
@@ -118,9 +119,44 @@ cdef bint demand_refuse(Broker* broker, Peer* node, EnvelopeView* envelope, Verd
     return False
 
 
+# Which budget is spent, composed as the sentence.
+cdef void overload_fault(Broker* broker, const Peer* node, const Service* service, Budget budget) noexcept nogil:
+    if budget == BUDGET_SERVICE:
+        sentence_begin(&broker.sentence, b"service ")
+        sentence_name(&broker.sentence, service.name, service.name_bytes)
+        sentence_words(&broker.sentence, b" has requests of ")
+        sentence_number(&broker.sentence, service.queued_bytes)
+        sentence_words(&broker.sentence, b" bytes waiting, which is its limit (--service-memory): start more of its")
+        sentence_words(&broker.sentence, b" workers, or try again later")
+    elif budget == BUDGET_NODE:
+        sentence_begin(&broker.sentence, b"this node has requests of ")
+        sentence_number(&broker.sentence, node.queued_bytes)
+        sentence_words(&broker.sentence, b" bytes waiting, which is its limit (half of --connection-memory): ask for")
+        sentence_words(&broker.sentence, b" less at once, or try again later")
+    else:
+        sentence_begin(&broker.sentence, b"requests of ")
+        sentence_number(&broker.sentence, broker.queued_bytes)
+        sentence_words(&broker.sentence, b" bytes wait in all, which is the limit (half of --memory): start more")
+        sentence_words(&broker.sentence, b" workers, or try again later")
+
+
+# It would have to wait, and a budget is spent: answers BUSY.
+cdef bint demand_is_too_much(
+    Broker* broker, Peer* node, Service* service, EnvelopeView* envelope, uint64_t message_bytes,
+    Verdict* verdict
+) noexcept nogil:
+    cdef Budget budget = budget_exceeded(&broker.limits, node, service, broker.queued_bytes, message_bytes)
+    if budget == BUDGET_NONE or not dispatch_finds_nobody(broker, service, &envelope.head):
+        return False
+    overload_fault(broker, node, service, budget)
+    refuse(broker, node, BUSY, MANAGED_REFUSED_OVERLOAD, envelope, verdict)
+    envelope.head.remaining_ms = broker.limits.retry_after_ms
+    return True
+
+
 # Nobody can take it now: it is kept, at its node's charge.
 cdef void demand_keep(Broker* broker, uint32_t slot, Verdict* verdict) noexcept nogil:
-    ledger_keep(broker, slot)
+    ledger_queue(broker, slot)
     verdict.kind = VERDICT_KEEP
     verdict.is_charged = True
     verdict.payload = broker.requests.table[slot].payload
@@ -160,6 +196,9 @@ cdef void demand_take(
     service = service_obtain(&broker.services, envelope.service, envelope.head.service_bytes)
     if service == NULL:
         say_busy(broker, node, envelope, verdict)
+        return
+    if demand_is_too_much(broker, node, service, envelope, message_bytes, verdict):
+        service_settle(&broker.services, service)
         return
     slot = ledger_accept(broker, node, service, &envelope.head, message_bytes)
     if slot == <uint32_t>REQUEST_NONE:

@@ -9,11 +9,15 @@ Rule 2. Nobody overtakes: what arrives goes out at once only where nothing waits
 from libc.stdint cimport int64_t, uint32_t
 
 from zproxy.broker.peer cimport Peer
+from zproxy.broker.service cimport Service
 from zproxy.broker.state cimport Broker
-from zproxy.envelope cimport EnvelopeView
+from zproxy.envelope cimport EnvelopeView, Head
 
 # The worker that takes a request which has just come for the service; NULL: it has to wait.
 cdef Peer* dispatch_arrival(Broker* broker, uint32_t slot) noexcept nogil
+
+# Would a request that comes now have to wait?
+cdef bint dispatch_finds_nobody(Broker* broker, Service* service, const Head* head) noexcept nogil
 
 # It was with a worker and is to go to another: into the queue, in front, and who could take it is woken.
 cdef void dispatch_again(Broker* broker, uint32_t slot) noexcept nogil

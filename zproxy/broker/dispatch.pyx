@@ -2,17 +2,19 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from zproxy.broker.chain cimport chain_is_held
 from zproxy.broker.homes cimport homes_settle
 from zproxy.broker.lanes cimport Lanes
 from zproxy.broker.ledger cimport errand_add, ledger_lease, ledger_unwait, ledger_wait
 from zproxy.broker.peer cimport ROW_ABLE, ROW_GOODBYE, Peer, peer_is_able, row_enter, row_leave
+from zproxy.broker.policy cimport Candidate, policy_home
 from zproxy.broker.request cimport Request, lease_of
 from zproxy.broker.service cimport (
     Service, service_is_guarded, service_lanes, service_of_turn, service_pick, service_source, service_taken
 )
 from zproxy.broker.verdict cimport REQUEST_NONE
 from zproxy.broker.waiting cimport waiting_next
-from zproxy.envelope cimport POST, EnvelopeView
+from zproxy.envelope cimport ORDERED, POST, EnvelopeView, Head
 
 
 cdef void request_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nogil:
@@ -30,6 +32,23 @@ cdef Peer* dispatch_arrival(Broker* broker, uint32_t slot) noexcept nogil:
     if worker != NULL:
         request_lease(broker, slot, worker)
     return worker
+
+
+cdef bint dispatch_finds_nobody(Broker* broker, Service* service, const Head* head) noexcept nogil:
+    cdef const Service* source = service_source(&broker.services, service)
+    cdef const Candidate* home
+    cdef uint32_t place
+    if service.lanes.waiting:
+        return True
+    if head.flags & <int>ORDERED and chain_is_held(&broker.chains, service.number, head.key_hash):
+        return True
+    if service.policy.has_homes and head.key_hash:
+        home = policy_home(&source.candidates, head.key_hash, NULL)
+        return home == NULL or home.lanes.waiting != 0 or not peer_is_able(home.worker)
+    for place in range(source.candidates.count):
+        if peer_is_able(source.candidates.table[place].worker):
+            return False
+    return True
 
 
 # Where others wait already, rule 1 has seen to those who could take something.

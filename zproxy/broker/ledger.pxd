@@ -58,6 +58,10 @@ cdef void ledger_admit_retry(Broker* broker, uint32_t slot) noexcept nogil
 cdef void ledger_keep(Broker* broker, uint32_t slot) noexcept nogil
 cdef uint32_t ledger_unkeep(Broker* broker, uint32_t slot) noexcept nogil
 
+# It is kept, and nobody has it: charged to the budgets of what waits until a worker has it.
+cdef void ledger_queue(Broker* broker, uint32_t slot) noexcept nogil
+
+
 # Is its payload charged to the retention's budgets from now on? No: they are spent.
 cdef bint ledger_retain(Broker* broker, uint32_t slot) noexcept nogil
 

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport INT64_MAX, int64_t, uint16_t, uint32_t, uint64_t
 
+from zproxy.broker.budget cimport budget_charge, budget_discharge
 from zproxy.broker.chain cimport chain_enter, chain_leave, chain_release, chain_share, chains_reserve
 from zproxy.broker.deadline cimport deadline_arm, deadline_disarm, deadlines_reserve
 from zproxy.broker.index cimport index_add, index_remove, index_reserve
@@ -143,6 +144,7 @@ cdef void ledger_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nog
     request.worker = worker
     request.since_ms = broker.now_ms
     request.attempt += 1
+    budget_discharge(request, &broker.queued_bytes)
     request.lease_ms = service_lease_ms(&broker.services, request.service)
     request.lease_due_ms = INT64_MAX
     if request.lease_ms:
@@ -234,6 +236,11 @@ cdef void ledger_keep(Broker* broker, uint32_t slot) noexcept nogil:
     request_at(broker, slot).payload = keeping_take(&broker.keeping)
 
 
+cdef void ledger_queue(Broker* broker, uint32_t slot) noexcept nogil:
+    ledger_keep(broker, slot)
+    budget_charge(request_at(broker, slot), &broker.queued_bytes)
+
+
 cdef bint ledger_retain(Broker* broker, uint32_t slot) noexcept nogil:
     cdef Request* request = request_at(broker, slot)
     if not request.is_retained:
@@ -248,6 +255,7 @@ cdef uint32_t ledger_unkeep(Broker* broker, uint32_t slot) noexcept nogil:
     cdef uint32_t payload = request.payload
     if payload == <uint32_t>PAYLOAD_NONE:
         return payload
+    budget_discharge(request, &broker.queued_bytes)
     if request.is_retained:
         request.is_retained = False
         keeping_release(&broker.keeping, request.node, request.message_bytes)

@@ -75,6 +75,7 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     uint64_t incarnation
     uint32_t references         # requests that know it
     uint64_t settled            # requests that came to an end with it
+    uint64_t queued_bytes       # of a node's requests that nobody has, see budget.pxd
     uint64_t retained_bytes     # of a node's requests that workers have, see keeping.pxd
     uint64_t ticket             # the caller's, of its newest connection
     int64_t left_ms             # of an absent node: when

@@ -56,12 +56,16 @@ cdef class BrokerProbe:
 
     def __cinit__(
         self, int64_t no_worker_wait_ms=0, uint32_t retry_after_ms=500, uint64_t seed=1, str policy=POLICIES[0],
-        dict policies=None, uint64_t retain_bytes=1 << 30, uint64_t retain_node_bytes=1 << 30,
+        dict policies=None, uint64_t queue_bytes=1 << 62, uint64_t queue_node_bytes=1 << 62,
+        uint64_t queue_service_bytes=1 << 62, uint64_t retain_bytes=1 << 30, uint64_t retain_node_bytes=1 << 30,
         uint64_t dedup_bytes=1 << 30, int64_t dedup_ms=600000, int64_t absence_ms=60000,
     ):
         cdef Limits limits
         limits.no_worker_wait_ms = no_worker_wait_ms
         limits.retry_after_ms = retry_after_ms
+        limits.queue_bytes = queue_bytes
+        limits.queue_node_bytes = queue_node_bytes
+        limits.queue_service_bytes = queue_service_bytes
         limits.retain_bytes = retain_bytes
         limits.retain_node_bytes = retain_node_bytes
         limits.dedup_bytes = dedup_bytes
@@ -223,6 +227,7 @@ cdef class BrokerProbe:
             "errands": self.broker.errands.count,
             "payloads": self.broker.keeping.used - self.broker_outcomes(),
             "between": self.broker.between,
+            "queued_bytes": self.broker.queued_bytes,
             "retrying": self.broker.retrying,
             "rationed": self.broker.rationed.count,
             "retained_bytes": broker_retained_bytes(&self.broker),

@@ -73,6 +73,7 @@ cdef struct Request:            # 128 bytes, measured with BrokerProbe.exchange:
     uint8_t is_guarded          # may not run twice
     uint8_t was_resent          # it may have run before, by somebody zproxy does not remember
     uint8_t is_listed           # in its node's queue and the index
+    uint8_t is_queued           # its bytes are charged to the budgets of what waits, see budget.pxd
     uint8_t is_retained         # its payload is charged to the retention's budgets
     uint8_t is_unsent           # its worker's connection ended before a byte of it was written
     uint8_t is_retry            # has a place in the retry budget

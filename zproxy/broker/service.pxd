@@ -50,6 +50,7 @@ cdef struct Service:
     Lanes lanes                 # of those that any candidate may take
     uint64_t waiting            # these, and those in the candidates' own lanes
     uint64_t waiting_bytes
+    uint64_t queued_bytes       # of all that nobody has, see budget.pxd
     Service* before             # among the unnamed, see there; NULL = not
     Service* after
     Service* next_free

@@ -48,6 +48,7 @@ cdef struct Broker:             # owned by the fast path; see broker_open
     Keeping keeping             # ledger
     uint64_t live               # ledger: accepted, without an outcome
     uint64_t between            # ledger: of them, behind others of their key, or between two deliveries
+    uint64_t queued_bytes       # ledger: of all that nobody has, see budget.pxd
     uint64_t retrying           # ledger: of them, those with a place in the retry budget
     Queue rationed              # ledger: those that rest until there is a place
     uint32_t in_hand            # the request a KEEP, PASS or SEND is about (demand, broker)

@@ -77,7 +77,7 @@ def _click_option(option: Option) -> Callable[[F], F]:
         option.name,
         type=checked(_as_written(kind)),
         multiple=kind.is_list,
-        metavar="|".join((*kind.words, kind.metavar)),
+        metavar=kind.shape,
         shell_complete=_words_of(kind),
         help=f"{option.help}  [default: {option.default}]" if option.default else option.help,
     )
