@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import weakref
 from typing import Any
@@ -16,6 +17,7 @@ from support.waiting import DEADLINE_SECONDS, wait_until
 import zproxy
 from zproxy import EndpointError, Master, MasterStarted, Request, ServiceError, SettingError
 from zproxy.client.delivery import Delivery
+from zproxy.client.sockets import ManagedSocket
 from zproxy.envelope import Code, Kind
 
 
@@ -161,6 +163,23 @@ def test_a_master_without_a_proxy_ends_at_once(hosted_master: Hosted) -> None:
     master = hosted_master.master(drain="1h")
     master.start()
     InThread(master.stop).join()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_its_sockets_are_made_ends_it_as_later(
+    hosted_master: Hosted, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """An exception there would leave half a socket behind, for which libzmq waits for ever."""
+    opening = ManagedSocket._open
+
+    def interrupted(self: ManagedSocket) -> None:
+        opening(self)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(ManagedSocket, "_open", interrupted)
+    master = hosted_master.master()
+    master.run()
+    assert not master.is_running
 
 
 def test_with_starts_and_stops(backend: FakeBackend, hosted_master: Hosted) -> None:

@@ -58,8 +58,9 @@ class Crew:
         concurrency: int,
         drain_s: float,
         session: Callable[[], WorkerSession],
+        stop: Stop,
     ) -> None:
-        self.stop = Stop()
+        self.stop = stop
         self.drain_s = drain_s
         self.error: BaseException | None = None
         self.is_over = False

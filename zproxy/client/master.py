@@ -25,6 +25,7 @@ from zproxy.client.worker_session import COUNTERS, WorkerSession
 from zproxy.endpoints import connectable
 from zproxy.errors import ForkedMaster, MasterStarted, ServiceError, SettingError
 from zproxy.naming import NAME_RULE, is_name
+from zproxy.processes import Stop
 from zproxy.units import Time, parse_time
 
 AnyHandler = TypeVar("AnyHandler", bound=Handler)
@@ -111,16 +112,19 @@ class Master:
         afterwards. Handlers run in threads of their own, whatever `concurrency` is. Raises Fenced, Denied or another
         RequestError if a proxy refuses this master for good, ServiceError without a service, MasterStarted.
         """
-        crew = self._begin()
+        stop = Stop()
         is_main = threading.current_thread() is threading.main_thread()
-        with crew.stop.on_signals() if is_main else nullcontext():
+        # Before anything is made: what a signal's exception interrupts may leave a socket behind that nobody can close,
+        # and libzmq waits for it for ever.
+        with stop.on_signals() if is_main else nullcontext():
+            crew = self._begin(stop)
             crew.start()
             crew.watch()
         _raise_if(crew.error)
 
     def start(self) -> None:
         """Serves in threads until `stop`. Raises as `run` does, but a refusal is raised by `stop`."""
-        crew = self._begin()
+        crew = self._begin(Stop())
         self._release = weakref.finalize(self, _release, crew, self.name, os.getpid())
         crew.start()
         threading.Thread(target=crew.watch, name=f"{self.name}-watcher", daemon=True).start()
@@ -175,17 +179,24 @@ class Master:
         if os.getpid() != self._owner_pid:
             raise ForkedMaster(f"{self.name} belongs to process {self._owner_pid}, which forked: make one in the child")
 
-    def _begin(self) -> Crew:
+    def _begin(self, stop: Stop) -> Crew:
+        try:
+            return self._begun(stop)
+        except BaseException:
+            stop.close()
+            raise
+
+    def _begun(self, stop: Stop) -> Crew:
         self._check_owner()
         with self._lock:
             if self._crew is not None:
                 raise MasterStarted(f"{self.name} was started before: each Master runs once")
             if not self._services:
                 raise ServiceError(f"{self.name} offers no service: add one by @master.service(name)")
-            self._crew = self._made_crew()
+            self._crew = self._made_crew(stop)
             return self._crew
 
-    def _made_crew(self) -> Crew:
+    def _made_crew(self, stop: Stop) -> Crew:
         incarnation = secrets.randbits(64) or 1
         offers = tuple(self._services.offers())
         credit = self.concurrency + self.prefetch
@@ -198,6 +209,7 @@ class Master:
             concurrency=self.concurrency,
             drain_s=self.drain,
             session=lambda: WorkerSession(self.name, incarnation, offers, credit, answers),
+            stop=stop,
         )
 
 
