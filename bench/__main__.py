@@ -28,7 +28,7 @@ TRANSPORTS = ("tcp", "ipc")
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("rows", nargs=-1, metavar="[ROW]...")
-@click.option("--quick", is_flag=True, help="3 short pairs over TCP, nothing beside them: under a minute.")
+@click.option("--quick", is_flag=True, help="3 short pairs over TCP, nothing beside them: two or three minutes.")
 @click.option("--pairs", type=click.IntRange(1), help="Pairs of each row and transport.  [default: 5]")
 @click.option("--seconds", type=click.FloatRange(0.05), help="Length of a run.  [default: 1]")
 @click.option("--transport", "transports", multiple=True, type=click.Choice(TRANSPORTS), help="[default: both]")

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from zproxy.errors import LoadError
 from zproxy.loadgen import report
-from zproxy.loadgen.cases import Case, custom_rows, rows_named
+from zproxy.loadgen.cases import Case, custom_rows, rows_against, rows_named
 from zproxy.loadgen.pairs import Comparison, Plan
-from zproxy.loadgen.programs import IPYPARALLEL, MANAGED, NATS, RIVAL, ZPROXY
+from zproxy.loadgen.programs import IPYPARALLEL, MANAGED, NATS, PROXIES, RIVAL, ZPROXY, roles
 from zproxy.loadgen.session import Figures
 
 CASE = Case("any", 64, 10)
@@ -116,3 +116,12 @@ def test_a_system_that_is_not_installed_is_left_out_in_words(monkeypatch: pytest
     assert bench.asked == []
     (remark,) = book.remarks
     assert "not installed (pip install " in remark
+
+
+def test_another_interpreters_zproxy_is_measured_between_the_same_ends() -> None:
+    (row,) = rows_against(rows_named(["managed-cpu"]), "/elsewhere/python")
+    own, other = row.case.programs
+    assert own == MANAGED
+    assert PROXIES[other].argv == ["/elsewhere/python", *PROXIES[MANAGED].argv[1:]]
+    assert roles(other) == roles(MANAGED)
+    assert row.target is None

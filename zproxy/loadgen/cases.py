@@ -109,6 +109,12 @@ def measure(program: str, case: Case, transport: str, seconds: float) -> Figures
     return msgspec.structs.replace(figures, first_s=first.seconds) if case.count else figures
 
 
+def many_or_few(program: str, kind: str = "") -> Case:
+    """1,000 clients with little under way each, against ten with as much together."""
+    few = Case(f"10 x 1000{kind}", 64, 1000, clients=10, workers=4, programs=(program, program))
+    return msgspec.structs.replace(few, name=f"1000 x 10{kind}", window=10, clients=1000, rival=few)
+
+
 SMALL = Case("64B", 64, 1000)
 ONE = Case("rtt", 64, 1)
 ONE_SPINNING = Case("rtt-spin", 64, 1, options=("--spin", "100us"))
@@ -131,12 +137,9 @@ BY_TURN = Case(
 BY_LOAD = msgspec.structs.replace(
     BY_TURN, name="least_outstanding", options=("--balance", "least_outstanding"), rival=BY_TURN
 )
-FEW_MANAGED = Case("10 x 1000", 64, 1000, clients=10, workers=4, programs=(MANAGED, MANAGED))
-MANY_MANAGED = msgspec.structs.replace(FEW_MANAGED, name="1000 x 10", window=10, clients=1000, rival=FEW_MANAGED)
-FEW_PLAIN = msgspec.structs.replace(FEW_MANAGED, name="10 x 1000 plain", programs=(ZPROXY, ZPROXY))
-MANY_PLAIN = msgspec.structs.replace(FEW_PLAIN, name="1000 x 10 plain", window=10, clients=1000, rival=FEW_PLAIN)
-FEW_RIVAL = msgspec.structs.replace(FEW_MANAGED, name="10 x 1000 zmq.proxy", programs=(RIVAL, RIVAL))
-MANY_RIVAL = msgspec.structs.replace(FEW_RIVAL, name="1000 x 10 zmq.proxy", window=10, clients=1000, rival=FEW_RIVAL)
+MANY_MANAGED = many_or_few(MANAGED)
+MANY_PLAIN = many_or_few(ZPROXY, " plain")
+MANY_RIVAL = many_or_few(RIVAL, " zmq.proxy")
 WITH_NATS = Case("nats", 64, 64, workers=4, programs=(CROWD, NATS), is_timed=True, transports=("tcp",))
 WITH_VIEWS = msgspec.structs.replace(WITH_NATS, name="ipyparallel", programs=(CROWD, IPYPARALLEL))
 
@@ -166,7 +169,7 @@ ROWS = (
     Row("managed", SMALL_MANAGED, "64 B, window 1000", "messages/s", RATE, None, True),
     Row("1000x10", MANY_MANAGED, "1,000 nodes x 10, 64 B, 4 workers", "messages/s", RATE, 0.8, True),
     Row("1000x10-plain", MANY_PLAIN, "the same, plain messages", "messages/s", RATE, None, True),
-    Row("1000x10-rival", MANY_RIVAL, "the same, plain, through zmq.proxy", "messages/s", RATE, None, True),
+    Row("1000x10-rival", MANY_RIVAL, "the same, plain, zmq.proxy", "messages/s", RATE, None, True),
     Row("slow-worker", BY_LOAD, "p99, 1 of 8 workers 10x slower", "µs", attrgetter("rtt_p99_us"), 0.5, False),
     Row("sdk", ONE_SDK, "64 B, one at a time, in Python", "messages/s", RATE, 0.8, True),
     Row("nats", WITH_NATS, "64 outstanding, 4 Python workers", "messages/s", RATE, None, True),
