@@ -60,9 +60,11 @@ class LoadNode:
         stats: dict[str, int] = self._servant.ask("stats")
         return stats
 
-    def assert_hears_nothing_twice(self) -> None:
-        """An answer to what is not open is one to what it had given up itself: a second one would be counted there."""
+    def assert_books_balance(self) -> None:
+        """Each request has one end. What came for none that was open is for one it had given up, never a second."""
         counts = self.stats()
+        ended = sum(counts[name] for name in ("replies", "errors", "timeouts", "cancelled"))
+        assert counts["requests"] == ended + counts["open"], f"{self.name}: {counts}"
         assert counts["late"] <= counts["timeouts"] + counts["cancelled"], f"{self.name}: {counts}"
 
     def wall_clock(self) -> float:
@@ -160,6 +162,11 @@ class Load:
         """The longest until all that was open at a fault had its outcome."""
         return recovery_seconds(self.records(), self._faults)
 
+    def busiest_master(self) -> LoadMaster:
+        """The one that began something last."""
+        latest = max(self.records().executions, key=lambda execution: execution.at)
+        return next(master for master in self.masters if master.name == latest.worker)
+
     def rate(self, node: str, since: float, until: float) -> float:
         """Replies a second that a node had in a time."""
         ends = [outcome.at for outcome in self.records().outcomes if outcome.node == node and outcome.is_reply]
@@ -202,7 +209,7 @@ class Load:
         assert not judge(records).lost
         for node in self.nodes:
             if node.name in names:
-                node.assert_hears_nothing_twice()
+                node.assert_books_balance()
         return found
 
     def close(self) -> None:

@@ -125,6 +125,15 @@ class SessionLaws(RuleBasedStateMachine):
         assert all(count == 1 for count in self.ends.values())
 
     @invariant()
+    def each_request_is_counted_by_its_end(self) -> None:
+        counts, heard = self.talk.session.counts, [request for request in self.made if request.has_ended]
+        heard = [request for request in heard if request.kind == Kind.REQUEST or request.confirm]
+        assert counts["requests"] == len(self.made)
+        assert counts["replies"] == sum(request.reply is not None for request in heard if request.kind == Kind.REQUEST)
+        failed = sum(request.error is not None for request in heard)
+        assert counts["errors"] + counts["timeouts"] + counts["cancelled"] == failed
+
+    @invariant()
     def sequences_ascend(self) -> None:
         assert [request.sequence for request in self.made] == list(range(1, len(self.made) + 1))
 

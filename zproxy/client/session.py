@@ -228,8 +228,7 @@ class Session:
         """Ends it, here at once, and tells the proxy; False if it had ended."""
         if request.has_ended or request.sequence not in self._open:
             return False
-        self.counts["cancelled"] += 1
-        self._end(request, self._error(request, CANCELLED))
+        self._end(request, self._error(request, CANCELLED), "cancelled")
         if not request.copies:
             return True
         if self.state is State.ACCEPTED:
@@ -579,7 +578,6 @@ class Session:
         self.next_expiry = max(soonest, now + EXPIRY_GRAIN_S)
 
     def _time_out(self, request: Pending) -> None:
-        self.counts["timeouts"] += 1
         within = f"within {request.deadline - request.began:g} s"
         if request.copies and self.state is State.ACCEPTED and not self.is_lost:
             error = self._error(request, Code.TIMEOUT, f"the proxy at {self.where} did not answer {within}")
@@ -596,13 +594,12 @@ class Session:
             error = self._error(request, Code.TIMEOUT, said, "start it again, or give the node a second endpoint")
         else:
             error = self._error(request, Code.TIMEOUT, f"the proxy at {self.where} took nothing {within}")
-        self._end(request, error)
+        self._end(request, error, "timeouts")
 
-    def _end(self, request: Pending, error: Exception) -> None:
+    def _end(self, request: Pending, error: Exception, counted: str = "errors") -> None:
         if request.kind == POST and not request.confirm:
-            self.counts["posts_refused" if request.copies else "posts_lost"] += 1
-        elif isinstance(error, RequestError) and error.code not in (CANCELLED, Code.TIMEOUT):
-            self.counts["errors"] += 1
+            counted = "posts_refused" if request.copies else "posts_lost"
+        self.counts[counted] += 1
         request.error = error
         self._finish(request)
 
