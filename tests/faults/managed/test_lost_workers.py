@@ -71,6 +71,20 @@ def test_what_a_frozen_worker_answers_late_reaches_nobody(
     fault_report.add(2, "worker frozen beyond its lease", load, found, figure)
 
 
+@pytest.mark.xfail(strict=True, reason="each lease that ends counts as a failure, be it one moment that ended them all")
+def test_a_worker_that_stood_still_once_does_not_rest(hosted: Host, managed: Managed) -> None:
+    proxy = hosted()
+    node = managed(proxy.frontend, "node1")
+    node.hello()
+    frozen, other = managed(proxy.backend, "m1"), managed(proxy.backend, "m2")
+    for worker, credit in ((other, 1), (frozen, IN_FLIGHT)):
+        worker.ready("work", credit=credit, lease_ms=200)
+    for _ in range(IN_FLIGHT + 1):
+        node.request("work", CONTENT)
+    stats = proxy.wait_for("managed_leases_expired", IN_FLIGHT)
+    assert stats["managed_rests"] == 0
+
+
 @sizes(40)
 def test_a_slow_worker_that_shows_progress_keeps_what_it_has(
     hosted: Host, load: Load, fault_report: FaultReport, requests: int
