@@ -92,18 +92,25 @@ def parse(text: str) -> Endpoint:
     return Endpoint(text, host=host[1:-1] if is_bracketed else host, port=int(port))
 
 
+_BETWEEN = re.compile(r"\s*,\s*(?=\w+://)")  # a path may have commas, too
+
+
 def connectable(given: object) -> tuple[str, ...]:
-    """What a peer connects to, one endpoint as text or several; asks no name server. Raises EndpointError."""
+    """What a peer connects to, each once: one endpoint as text, several with commas between, or a list; asks no name
+    server.
+
+    Raises EndpointError.
+    """
     if given is None:
         return ()
     if isinstance(given, (bytes, bytearray)) or not isinstance(given, Iterable):
         raise EndpointError(f"bad endpoint {given!r}: write it as text, like 'tcp://127.0.0.1:5555', or a list of such")
-    texts = (given,) if isinstance(given, str) else tuple(given)
+    texts = tuple(_BETWEEN.split(given.strip())) if isinstance(given, str) else tuple(given)
     for text in texts:
         parsed = parse(text)
         if not parsed.is_name or parsed.host == "*" or parsed.port == 0:
             resolve(parsed)
-    return texts
+    return tuple(dict.fromkeys(texts))
 
 
 def _path_of(text: str) -> str:

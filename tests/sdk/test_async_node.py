@@ -142,7 +142,7 @@ def test_what_is_open_is_resent_after_a_lost_connection(proxy: FakeProxy, run: R
 def test_a_socket_that_libzmq_gave_up_is_rebuilt(
     proxy: FakeProxy, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zproxy.client.line.WELCOME_S", 0.2)
+    monkeypatch.setattr("zproxy.client.wire.WELCOME_S", 0.2)
     proxy.on_connection = Connection.zmtp_error
 
     async def main() -> None:

@@ -220,6 +220,22 @@ def test_every_proxy_is_served(backend: FakeBackend, hosted_master: Hosted) -> N
         master.stop(0)
 
 
+def test_of_two_endpoints_of_one_proxy_one_is_closed_until_it_is_needed(hosted_master: Hosted) -> None:
+    with FakeBackend(proxy=5) as one, FakeBackend(proxy=5) as way_round:
+        master = Master([one.endpoint, way_round.endpoint], "m1")
+        master.service("echo")(echo)
+        master.start()
+        one.join()
+        way_round.welcome()
+        way_round.wait_gone()
+        assert one.call(71, 1).body == 1
+        way_round.silence()
+        one.close()
+        way_round.join()
+        assert way_round.call(72, 2).body == 2
+        master.stop(0)
+
+
 def test_messages_that_are_none_harm_nobody(backend: FakeBackend, hosted_master: Hosted) -> None:
     master = hosted_master.serving()
     backend.raw(b"no envelope")

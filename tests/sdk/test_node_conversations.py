@@ -182,34 +182,8 @@ def test_a_proxy_that_drains_answers_what_is_open_and_gets_nothing_new(caplog: p
         assert len(proxy.all_of(Kind.REQUEST)) == 1
 
 
-def test_a_node_moves_to_the_next_endpoint_and_back() -> None:
-    with FakeProxy() as first, FakeProxy() as second, Node("node1", [first.endpoint, second.endpoint]) as node:
-        assert node.request("gradients", 1).body == 1
-        assert second.connections == []
-        first.close()
-        assert node.request("gradients", 2, timeout=20).body == 2
-        assert [heard.body for heard in second.all_of(Kind.REQUEST)] == [2]
-        with FakeProxy(first.endpoint) as third:
-            second.close()
-            assert node.request("gradients", 3, timeout=20).body == 3
-            assert [heard.body for heard in third.all_of(Kind.REQUEST)] == [3]
-
-
-def test_a_node_leaves_a_proxy_that_drains_for_another(caplog: pytest.LogCaptureFixture) -> None:
-    with FakeProxy() as first, FakeProxy() as second, Node("node1", [first.endpoint, second.endpoint]) as node:
-        first.answers[Kind.REQUEST] = silent
-        opened = node.submit("gradients", 1)
-        [request] = first.wait_for(Kind.REQUEST)
-        request.on.say(Kind.GOODBYE)
-        wait_until(lambda: "stops" in caplog.text, "the drain logged")
-        later = node.submit("gradients", 2)
-        request.on.reply(request, 1)
-        assert (opened.result(10).body, later.result(10).body) == (1, 2)
-        assert [heard.body for heard in second.all_of(Kind.REQUEST)] == [2]
-
-
 def test_a_socket_that_libzmq_gave_up_is_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zproxy.client.line.WELCOME_S", 0.2)
+    monkeypatch.setattr("zproxy.client.wire.WELCOME_S", 0.2)
     with FakeProxy() as proxy, Node("node1", proxy.endpoint) as node:
         proxy.on_connection = Connection.zmtp_error
         with pytest.raises(zproxy.RequestTimeout):
@@ -220,7 +194,7 @@ def test_a_socket_that_libzmq_gave_up_is_rebuilt(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_proxy_that_does_not_answer_hello_is_connected_to_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zproxy.client.session.HELLO_S", 0.2)
+    monkeypatch.setattr("zproxy.client.conversation.HELLO_S", 0.2)
     with FakeProxy() as proxy, Node("node1", proxy.endpoint) as node:
         deaf = threading.Event()
 

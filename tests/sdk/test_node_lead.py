@@ -118,15 +118,15 @@ def test_a_callback_that_wants_to_end_its_thread_ends_nothing(proxy: FakeProxy, 
 def test_an_interrupted_submit_tears_no_message(
     proxy: FakeProxy, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = node._readers.line
+    [wire] = node._readers.line._wires
 
     def interrupted(message: Any) -> bool:
-        assert line._socket is not None
-        line._socket._socket.send(message[0], zmq.SNDMORE)
+        assert wire._socket is not None
+        wire._socket._socket.send(message[0], zmq.SNDMORE)
         raise KeyboardInterrupt
 
     for call in (node.submit, node.post):
-        monkeypatch.setattr(line._socket, "send", interrupted)
+        monkeypatch.setattr(wire._socket, "send", interrupted)
         with pytest.raises(KeyboardInterrupt):
             call("gradients", "interrupted")
         assert node.request("gradients", "whole", timeout=DEADLINE_S).body == "whole"

@@ -139,7 +139,7 @@ def test_every_code_becomes_its_exception(proxy: FakeProxy, node: Node, code: Co
         code, sentence="as the proxy says", detail=detail, name=WORKER, attempt=2, remaining_ms=1500
     )
     with pytest.raises(zproxy.RequestError, match="as the proxy says") as caught:
-        node.request("gradients", timeout=5)
+        node.request("gradients", timeout=5, retries=0)
     error = caught.value
     assert (error.code, error.service, error.node, error.worker) == (code, "gradients", "node1", WORKER)
     assert (error.attempt, error.retry_after) == (2, 1.5)

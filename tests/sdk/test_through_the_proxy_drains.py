@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 from support.master_process import MasterProcess
 from support.proxies import ProxyProcess
+from support.waiting import wait_until
 
 import zproxy
 from zproxy import AsyncNode, Node
@@ -86,7 +87,7 @@ def test_a_drain_without_anything_open_ends_at_once(draining: ProxyProcess, mast
 def test_a_second_signal_answers_what_is_held_with_an_error(draining: ProxyProcess, master_process: Start) -> None:
     master = master_process(draining.backend, concurrency=1, prefetch=0)
     with Node("node1", draining.frontend) as node:
-        held = [node.submit("hold", number) for number in range(2)]
+        held = [node.submit("hold", number, retries=0) for number in range(2)]
         master.wait_begun()
         drain(draining, node)
         draining.process.send_signal(signal.SIGTERM)
@@ -113,41 +114,51 @@ def test_a_reply_right_before_the_end_of_a_drain_is_read(
     assert draining.process.wait(STOP_SECONDS) == 0
 
 
-def test_a_node_with_two_proxies_moves_on_from_one_that_dies_in_its_drain(
-    draining: ProxyProcess, master_process: Start
-) -> None:
-    other = ProxyProcess("zproxy")
+@pytest.fixture
+def other() -> Iterator[ProxyProcess]:
+    """A second proxy, which outlives the test."""
+    proxy = ProxyProcess("zproxy")
+    yield proxy
     try:
-        master = master_process(draining.backend)
-        elsewhere = master_process(other.backend, "m2")
-        elsewhere.open_gate()
-        with Node("node1", [draining.frontend, other.frontend]) as node:
-            held = node.submit("hold", "first")
-            master.wait_begun()
-            drain(draining, node)
-            draining.kill()
-            assert held.result(20).worker == "m2"
-        assert other.stop() == 0
+        proxy.assert_ends_well()
     finally:
-        other.kill()
+        proxy.kill()
+
+
+def use_both(node: Node) -> None:
+    """Until both proxies, each with a master of its own, take the node's requests."""
+    wait_until(lambda: {node.request("echo").worker for _ in range(2)} == {"m1", "m2"}, "both used")
+
+
+def test_a_node_with_two_proxies_moves_on_from_one_that_dies_in_its_drain(
+    draining: ProxyProcess, other: ProxyProcess, master_process: Start
+) -> None:
+    master = master_process(draining.backend)
+    elsewhere = master_process(other.backend, "m2")
+    elsewhere.open_gate()
+    with Node("node1", [draining.frontend, other.frontend]) as node:
+        use_both(node)
+        held = [node.submit("hold", number) for number in range(2)]
+        master.wait_begun()
+        draining.process.send_signal(signal.SIGTERM)
+        draining.process.kill()
+        assert [future.result(20).worker for future in held] == ["m2", "m2"]
 
 
 def test_a_node_with_two_proxies_moves_on_from_the_one_that_drains(
-    draining: ProxyProcess, master_process: Start
+    draining: ProxyProcess, other: ProxyProcess, master_process: Start
 ) -> None:
-    other = ProxyProcess("zproxy")
-    try:
-        master = master_process(draining.backend, concurrency=2)
-        elsewhere = master_process(other.backend, "m2")
-        with Node("node1", [draining.frontend, other.frontend]) as node:
-            held = node.submit("hold", "first")
-            master.wait_begun()
-            draining.process.send_signal(signal.SIGTERM)
-            elsewhere.wait_serving()
-            master.open_gate()
-            assert held.result(10).worker == "m1"
-            assert node.request("echo", "moved", timeout=20).worker == "m2"
+    master = master_process(draining.backend)
+    elsewhere = master_process(other.backend, "m2")
+    with Node("node1", [draining.frontend, other.frontend]) as node:
+        use_both(node)
+        held = [node.submit("hold", number) for number in range(2)]
+        for each in (master, elsewhere):
+            each.wait_begun()
+        draining.process.send_signal(signal.SIGTERM)
+        for each in (master, elsewhere):
+            each.open_gate()
+        assert {future.result(10).worker for future in held} == {"m1", "m2"}
         assert draining.process.wait(STOP_SECONDS) == 0
-        assert other.stop() == 0
-    finally:
-        other.kill()
+        for number in range(4):
+            assert node.request("echo", number, timeout=20).worker == "m2"

@@ -150,6 +150,10 @@ class FakeBackend:
         self.request(lease, body, **fields)
         return self.reply(lease)
 
+    def wait_gone(self) -> None:
+        """Nobody is connected."""
+        wait_until(lambda: not self._socket.poll(0, zmq.POLLOUT), "the master away")
+
     def silence(self) -> None:
         """Nothing waits here. Only of use once something later has been heard."""
         assert self._socket.poll(0) == 0, self.hear()

@@ -15,9 +15,9 @@ class MasterProcess:
     `options` are Master's, and `lease`, of `hold`.
     """
 
-    def __init__(self, backend: str, name: str = "m1", **options: Any) -> None:
+    def __init__(self, backend: str | list[str], name: str = "m1", **options: Any) -> None:
         self.name = name
-        self._servant = Servant("service_host.py", backend, json.dumps({"name": name, **options}))
+        self._servant = Servant("service_host.py", json.dumps(backend), json.dumps({"name": name, **options}))
 
     @property
     def pid(self) -> int:

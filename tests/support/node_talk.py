@@ -15,9 +15,13 @@ CONTENT = b"\x91\x01"
 
 
 class NodeTalk:
-    def __init__(self) -> None:
-        self.session = Session("node1", INCARNATION, "tcp://proxy:1")
-        self.session.begin("tcp://proxy:1")
+    """With one proxy; `other` is the same node's talk with another one."""
+
+    def __init__(self, session: Session | None = None, which: int = 0, endpoints: int = 1) -> None:
+        names = [f"tcp://proxy:{number}" for number in range(1, endpoints + 1)]
+        self.session = session or Session("node1", INCARNATION, names, lambda: 0.0)
+        self.here = self.session.conversations[which]
+        self.proxy = which + 1  # its incarnation
         self.now = 100.0
         self.conversation = 0
         self.sent: list[Envelope] = []
@@ -30,11 +34,11 @@ class NodeTalk:
 
     def hear(self, kind: int, content: bytes = b"", **fields: Any) -> None:
         fields.setdefault("conversation", self.conversation)
-        self.session.receive([Envelope(kind, **fields).pack(), content], self.now)
+        self.here.receive([Envelope(kind, **fields).pack(), content], self.now)
 
     def welcome(self, conversation: int, **limits: Any) -> None:
         self.conversation = conversation
-        self.hear(Kind.WELCOME, msgspec.msgpack.encode({"proxy": 1, **limits}))
+        self.hear(Kind.WELCOME, msgspec.msgpack.encode({"proxy": self.proxy, **limits}))
 
     def accept(self, ids: int = 4096, ms: int = 600_000) -> None:
         self.hear(Kind.ACCEPTED, msgspec.msgpack.encode({"dedup": [ids, ms]}))
@@ -56,8 +60,8 @@ class NodeTalk:
     def take(self) -> list[Envelope]:
         """What the session has to say now, as sent."""
         taken = []
-        while (message := self.session.next_message(self.now)) is not None:
-            self.session.message_sent(self.now)
+        while (message := self.here.next_message(self.now)) is not None:
+            self.here.message_sent(self.now)
             taken.append(Envelope.parse(message[0]))
         self.sent += taken
         return taken

@@ -32,7 +32,7 @@ class Pair(msgspec.Struct):
 class Calls:
     """What the tests may ask."""
 
-    def __init__(self, backend: str, options: dict[str, Any]) -> None:
+    def __init__(self, backend: str | list[str], options: dict[str, Any]) -> None:
         lease = options.pop("lease", None)
         self._gate = threading.Event()
         self._begun: list[Request] = []
@@ -110,4 +110,4 @@ def digests(tensors: dict[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    serve(Calls(sys.argv[1], json.loads(sys.argv[2])))
+    serve(Calls(json.loads(sys.argv[1]), json.loads(sys.argv[2])))

@@ -8,7 +8,8 @@ import pytest
 from support.node_talk import NodeTalk
 
 import zproxy
-from zproxy.client.session import GRACE_S, HELLO_S, NAME_TRIES, State
+from zproxy.client.conversation import HELLO_S, NAME_TRIES, State
+from zproxy.client.session import GRACE_S
 from zproxy.envelope import Code, Flag, Kind
 
 
@@ -93,10 +94,10 @@ def test_a_second_outcome_is_late(talk: NodeTalk) -> None:
 def test_another_connection_says_nothing_until_it_is_welcomed(talk: NodeTalk) -> None:
     talk.converse()
     request, _ = talk.request(), talk.take()
-    talk.session.begin("tcp://proxy:2")
+    talk.here.begin()
     talk.reply(request)
     talk.error(Code.FENCED)
-    assert (talk.session.state, talk.ended(), talk.taken()) == (State.AWAY, [], [])
+    assert (talk.here.state, talk.ended(), talk.taken()) == (State.AWAY, [], [])
 
 
 # ---- need hello, resend ----
@@ -164,16 +165,17 @@ def test_a_confirmed_post_that_was_sent_is_never_resent(talk: NodeTalk) -> None:
     talk.converse()
     sent, _, unsent = talk.post(confirm=True), talk.take(), talk.post(confirm=True)
     talk.converse(2)
+    assert talk.taken() == [(Kind.POST, unsent.sequence)]
     assert talk.ended() == [sent]
     assert isinstance(sent.error, zproxy.OutcomeUnknown)
-    assert talk.taken() == [(Kind.POST, unsent.sequence)]
 
 
 def test_nothing_is_resent_beyond_the_window(talk: NodeTalk) -> None:
     talk.converse()
-    old, _ = talk.request(timeout=100), talk.take()
+    options = {"timeout": 100, "retries": 0}
+    old, _ = talk.request(**options), talk.take()
     talk.later(2)
-    young, _ = talk.request(timeout=100), talk.take()
+    young, _ = talk.request(**options), talk.take()
     talk.welcome(2)
     talk.take()
     talk.accept(ms=1000)
@@ -181,9 +183,25 @@ def test_nothing_is_resent_beyond_the_window(talk: NodeTalk) -> None:
     assert [type(request.error) for request in talk.ended()] == [zproxy.OutcomeUnknown]
     talk.welcome(3)
     talk.take()
-    talk.request(timeout=100)
+    newest = talk.request(**options)
     talk.accept(ids=1)
+    assert talk.taken() == [(Kind.REQUEST, newest.sequence)]
     assert old.has_ended and isinstance(young.error, zproxy.OutcomeUnknown)
+
+
+def test_what_the_proxy_no_longer_remembers_is_made_again_under_a_new_sequence(talk: NodeTalk) -> None:
+    talk.converse()
+    old, _ = talk.request(timeout=100), talk.take()
+    before = old.sequence
+    talk.later(2)
+    talk.welcome(2)
+    talk.take()
+    talk.accept(ms=1000)
+    assert talk.taken() == []
+    talk.later(1)
+    [again] = talk.take()
+    assert again.sequence > before
+    assert again.flags & Flag.RESENT, "it may have run: a service that may not run it twice has to be told"
 
 
 # ---- refusals ----
@@ -255,7 +273,7 @@ def test_a_lost_connection_is_not_a_silent_proxy(talk: NodeTalk, is_sent: bool) 
     request = talk.request(timeout=5)
     if is_sent:
         talk.take()
-    talk.session.is_lost = True
+    talk.here.lose()
     talk.later(6)
     assert isinstance(request.error, zproxy.RequestTimeout)
     assert "the connection to the proxy at tcp://proxy:1 is lost" in str(request.error)
@@ -264,7 +282,7 @@ def test_a_lost_connection_is_not_a_silent_proxy(talk: NodeTalk, is_sent: bool) 
 def test_nobody_says_goodbye_to_a_lost_proxy_but_what_is_unsent_waits_for_it(talk: NodeTalk) -> None:
     talk.converse()
     post = talk.post()
-    talk.session.is_lost = True
+    talk.here.lose()
     talk.session.leave()
     assert not talk.session.has_left
     talk.later(11)
@@ -275,9 +293,9 @@ def test_hello_without_an_answer_asks_for_another_connection(talk: NodeTalk) -> 
     talk.welcome(1)
     talk.take()
     talk.later(HELLO_S - 0.1)
-    assert not talk.session.wants_connection
+    assert not talk.here.wants_connection
     talk.later(0.2)
-    assert talk.session.wants_connection
+    assert talk.here.wants_connection
 
 
 def test_fenced_is_for_good(talk: NodeTalk) -> None:
@@ -331,7 +349,7 @@ def test_an_unsent_request_is_cancelled_here_alone(talk: NodeTalk) -> None:
 def test_a_cancel_waits_for_the_next_conversation_of_the_same_proxy(talk: NodeTalk) -> None:
     talk.converse()
     request, _ = talk.request(), talk.take()
-    talk.session.begin("tcp://proxy:1")
+    talk.here.begin()
     talk.session.cancel(request)
     talk.converse(2)
     assert talk.taken() == [(Kind.CANCEL, request.sequence)]
@@ -342,7 +360,7 @@ def test_a_cancel_waits_for_the_next_conversation_of_the_same_proxy(talk: NodeTa
 def test_a_proxy_that_remembers_nothing_hears_no_cancel(talk: NodeTalk) -> None:
     talk.converse()
     request, _ = talk.request(), talk.take()
-    talk.session.begin("tcp://proxy:1")
+    talk.here.begin()
     talk.session.cancel(request)
     talk.welcome(2, proxy=9)
     talk.take()
@@ -384,5 +402,5 @@ def test_what_no_envelope_can_say_makes_no_request(talk: NodeTalk, bad: dict[str
 
 @pytest.mark.parametrize("frames", [[b""], [b"garbage"], [bytes(128)]])
 def test_what_is_no_envelope_is_counted(talk: NodeTalk, frames: list[bytes]) -> None:
-    talk.session.receive(frames, talk.now)
+    talk.here.receive(frames, talk.now)
     assert talk.session.counts["malformed"] == 1

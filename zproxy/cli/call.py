@@ -23,7 +23,7 @@ import click
 import msgspec
 import numpy as np
 
-from zproxy.cli.options import CONNECTABLE, checked, time_between
+from zproxy.cli.options import ALL_CONNECTABLE, checked, time_between
 from zproxy.client.node import Node
 from zproxy.client.session import TIMEOUT_S
 from zproxy.config import DEFAULT_FRONTEND
@@ -94,11 +94,11 @@ def tensor_of(text: str) -> Tensor:
     "--frontend",
     envvar="ZPROXY_FRONTEND",
     show_envvar=True,
-    type=CONNECTABLE,
+    type=ALL_CONNECTABLE,
     default=DEFAULT_FRONTEND,
     show_default=True,
     metavar="ENDPOINT",
-    help="The proxy's endpoint for nodes.",
+    help="The proxy's endpoint for nodes; of several proxies, with commas between.",
 )
 @click.option(
     "--output",

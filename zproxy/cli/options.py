@@ -43,7 +43,15 @@ def connectable(text: str) -> str:
     return text
 
 
+def all_connectable(text: str) -> str:
+    """The same of several, with commas between."""
+    for each in endpoints.connectable(text):
+        connectable(each)
+    return text
+
+
 CONNECTABLE = checked(connectable)
+ALL_CONNECTABLE = checked(all_connectable)
 
 
 class GroupedHelp(click.Command):

@@ -1,4 +1,4 @@
-"""AsyncNode: what Node is, for one asyncio loop: the loop waits for the line's descriptor and steps it.
+"""AsyncNode: what Node is, for one asyncio loop: the loop waits for the line's descriptors and steps it.
 
 Called by users, in the loop that first used it. No thread, no lock, no waiting but the loop's own.
 """
@@ -17,12 +17,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from zproxy import content
+from zproxy.client.conversation import POST, REQUEST
 from zproxy.client.line import TICK_S, Line
 from zproxy.client.node import OF_POST, OF_REQUEST, Tensors
 from zproxy.client.pending import Options, Pending, options_of, progress_of, progress_unheard
 from zproxy.client.readers import CLOSE_S
 from zproxy.client.reply import Reply, check_body_type, reply_of
-from zproxy.client.session import POST, PROGRESS_S, REQUEST, TIMEOUT_S
+from zproxy.client.session import PROGRESS_S, TIMEOUT_S
 from zproxy.errors import ForkedNode, NodeClosed, NoWorker, PeerStateError
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class _Engine:
         self.pid = os.getpid()
         self.is_closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._watched = -1
+        self._watched: tuple[int, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Future[None] | None = None
 
@@ -182,7 +183,7 @@ class _Engine:
             self._follow()
             await asyncio.wait_for(self._leaving, CLOSE_S)
         except (TimeoutError, asyncio.TimeoutError):
-            logger.info("the proxy at %s did not say GOODBYE", self.session.where)
+            logger.info("no GOODBYE from the proxy at %s", self.session.everywhere)
         finally:
             self.drop()
 
@@ -233,7 +234,7 @@ class _Engine:
     def _follow(self) -> None:
         """After every step: whoever waits is told, and the loop waits for what is next."""
         self._tell()
-        if self.line.descriptor != self._watched:
+        if self.line.descriptors is not self._watched:
             self._unwatch()
             self._watch()
         if self._leaving is not None and self.session.has_left and not self._leaving.done():
@@ -263,14 +264,15 @@ class _Engine:
 
     def _watch(self) -> None:
         assert self._loop is not None
-        if self.line.descriptor >= 0:
-            self._watched = self.line.descriptor
-            self._loop.add_reader(self._watched, self._step)
+        self._watched = self.line.descriptors
+        for descriptor in self._watched:
+            self._loop.add_reader(descriptor, self._step)
 
     def _unwatch(self) -> None:
-        if self._watched >= 0 and self._loop is not None and not self._loop.is_closed():
-            self._loop.remove_reader(self._watched)
-        self._watched = -1
+        if self._loop is not None and not self._loop.is_closed():
+            for descriptor in self._watched:
+                self._loop.remove_reader(descriptor)
+        self._watched = ()
 
 
 def _release(engine: _Engine, owner_pid: int) -> None:

@@ -103,6 +103,9 @@ class Crew:
             link = Link(self._context, endpoint, session(), self._poll_instead, time.monotonic())
             self._links.append(link)
             self._poll.register(link.descriptor, select.POLLIN)
+        sessions = [link.session for link in self._links]
+        for each in sessions:
+            each.siblings = sessions
 
     # ---- from Master ----
 
@@ -342,8 +345,10 @@ class Crew:
         return None if soonest is None else max(0.0, (soonest - now) * 1000)
 
     def _poll_instead(self, before: int, after: int) -> None:
-        self._poll.unregister(before)
-        self._poll.register(after, select.POLLIN)
+        if before >= 0:
+            self._poll.unregister(before)
+        if after >= 0:
+            self._poll.register(after, select.POLLIN)
         self._wake_leader()
 
     def _log(self, link: Link) -> None:

@@ -48,11 +48,11 @@ class Master:
 
         master.run()
 
-    `endpoints`: a proxy's backend, or several, all of which are served. `concurrency`: handlers that run at once, each
-    in a thread. `prefetch`: requests that wait here besides, at most `concurrency`, which is the default; they are for
-    each proxy. `drain`: seconds, or text like "10s", that an end takes at most. Start order does not matter: it serves
-    a proxy as soon as it is there, and anew when it comes back. It runs once. Errors of handlers go to the logger
-    "zproxy.master".
+    `endpoints`: a proxy's backend, or several, as a list or with commas between, all of which are served.
+    `concurrency`: handlers that run at once, each in a thread, whoever asks. `prefetch`: requests that wait here
+    besides, at most `concurrency`, which is the default; they are for each proxy. `drain`: seconds, or text like "10s",
+    that an end takes at most. Start order does not matter: it serves a proxy as soon as it is there, and anew when it
+    comes back. It runs once. Errors of handlers go to the logger "zproxy.master".
 
     Raises SettingError, EndpointError. All methods: any thread; ForkedMaster after a fork. docs/sdk.md has the rest.
     """

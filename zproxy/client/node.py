@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from zproxy import content
+from zproxy.client.conversation import POST, REQUEST
 from zproxy.client.line import Line
 from zproxy.client.pending import Options, Pending, options_of, progress_of, progress_unheard
 from zproxy.client.readers import Readers
 from zproxy.client.reply import Reply, check_body_type, reply_of
-from zproxy.client.session import POST, PROGRESS_S, REQUEST, TIMEOUT_S
+from zproxy.client.session import PROGRESS_S, TIMEOUT_S
 from zproxy.errors import ForkedNode, NodeClosed, NoWorker, SettingError
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Node:
             reply = node.request("gradients", {"step": 3}, tensors={"w": gradient})
 
     It connects by itself, now or when a proxy is there, and again when one comes back; what is open then is sent again.
-    With several endpoints it uses the first whose proxy answers, and moves on when that is lost.
+    `endpoints`: a proxy's frontend, or several, as a list or with commas between. It uses all whose proxies live; what
+    one had that is lost goes by another one, where it may run a second time. docs/sdk.md has the rest.
 
     Bodies: None, bool, int, float, str, bytes, lists, dicts, dataclasses, msgspec.Structs. Tensors: anything
     `numpy.asarray` takes, without objects. Both are checked before anything is sent: Unsendable, a TypeError.

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import msgspec
 
-from zproxy.envelope import Envelope, Flag, key_hash
+from zproxy.envelope import Envelope, Flag, Kind, key_hash
 from zproxy.errors import NoWorker, RequestError, SettingError, UnknownService, error_of
+
+if TYPE_CHECKING:
+    from zproxy.client.conversation import Conversation
 
 KEPT_POSTS = 1000
 STEP_MAX = 2**64 - 1
@@ -37,6 +40,7 @@ class Options(TypedDict, total=False):
     key: str | bytes | None
 
 
+_POST = int(Kind.POST)
 _OPTIONS = tuple(Options.__annotations__)
 
 
@@ -52,15 +56,36 @@ class Pending(msgspec.Struct, eq=False):
     fields: dict[str, Any]  # of the envelope, besides what is written anew as it leaves
     confirm: bool  # a POST whose ACCEPTED is waited for
     attended: bool  # who waits for it reads the socket, too; for others a reader has to be found
+    conversation: Conversation | None = None  # by which it goes; None: none has it, or it has ended
+    sent_by: Conversation | None = None  # the last that sent it
     copies: int = 0  # sent, and perhaps taken
     sent_at: float = 0.0  # the first of them
     proxy: int = 0  # who got the first of them
     was_elsewhere: bool = False  # another one got a later copy, and does not know what became of the first
-    order: int = 0  # of the newest copy among all that was sent
+    order: int = 0  # of the newest copy among all that its conversation sent
+    asks: int = 0  # how often a proxy asked for it again
+    renewals: int = 0  # how often it was given a new sequence
+    put_off: RequestError | None = None  # the outcome that the newest of them was for
+    is_in_doubt: bool = False  # one of them was because it may have run, and nobody knows what came of it
     has_ended: bool = False
     reply: tuple[Envelope, Sequence[Any]] | None = None  # of a POST with confirm, ACCEPTED
     error: Exception | None = None
     waiter: Any = None  # whom the session's owner tells; not looked at here
+
+    @property
+    def is_idempotent(self) -> bool:
+        """May it run twice, for all its caller says?"""
+        return not self.fields.get("flags", 0) & Flag.NOT_IDEMPOTENT
+
+    @property
+    def may_retry(self) -> bool:
+        """`retries=0` forbids it."""
+        return self.fields.get("max_attempts") != 1
+
+    @property
+    def is_stuck(self) -> bool:
+        """Only the proxy that has it may know what becomes of it: no other one is asked."""
+        return self.copies > 0 and (self.kind == _POST or not self.is_idempotent)
 
     def raise_error(self) -> None:
         """Raises its error if it has one, and keeps it no longer: its traceback would lead back here, a cycle."""

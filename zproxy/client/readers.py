@@ -7,8 +7,8 @@ Called by Node alone, which it does not know: a Node that is dropped can so be n
     submit(), post() ─► send ─► nobody leads? a background reader leads while something of theirs is open
 
 The thread that waits reads the socket itself, so a lone request costs no switch of threads. Senders need no leader:
-they send under the lock while the leader polls the bare descriptor without it, which ZeroMQ allows; and because a send
-takes the edge that the descriptor would have shown, they read what came, and tell the others.
+they send under the lock while the leader polls the bare descriptors without it, which ZeroMQ allows; and because a send
+takes the edge that a descriptor would have shown, they read what came, and tell the others.
 
 Rule 1. The line is touched under the lock only; nothing of the caller's (futures, their callbacks) runs under it.
 Rule 2. Who leaves passes the lead on: to a parked thread, else to the background reader if something is open.
@@ -26,9 +26,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from zproxy.client.conversation import POST
 from zproxy.client.line import Line
 from zproxy.client.pending import Pending
-from zproxy.client.session import POST
 
 logger = logging.getLogger("zproxy.node")
 
@@ -94,7 +94,8 @@ class Readers:
         self._rousing, self._roused = socket.socketpair()
         self._rousing.setblocking(False)
         self._roused.setblocking(False)
-        self._polled = -1
+        self._rousing_descriptor = self._roused.fileno()
+        self._polled: tuple[int, ...] = ()
         self._poll = select.poll()
         self._poll_until = 0.0
         self._watch_line()
@@ -133,16 +134,17 @@ class Readers:
         self, kind: int, service: str, frames: Sequence[Any], timeout: float, waiter: Any, options: dict[str, Any]
     ) -> Pending:
         """A request or post that nobody waits for here; `waiter.ended` is called once, in any thread."""
+        request = None
+        session = self.line.session
         with self._lock:
             now = monotonic()
-            request = self.line.session.request(
-                kind, service, frames, now, timeout, attended=False, waiter=waiter, **options
-            )
             try:
+                request = session.request(kind, service, frames, now, timeout, attended=False, waiter=waiter, **options)
                 self._push(now)
                 self._follow_up(request)
             except BaseException:
-                self.line.session.cancel(request)
+                if (request := request or (waiter and session.open_of(waiter))) is not None:
+                    session.cancel(request)
                 raise
         self._tell()
         return request
@@ -288,16 +290,16 @@ class Readers:
             self.line.push(now)
         finally:
             self.line.repair(now)
-        if self.line.descriptor != self._polled:
+        if self.line.descriptors is not self._polled:
             self._rouse_leader()
 
     def _watch_line(self) -> None:
-        """Polls the line's present descriptor: the leader's to do."""
-        self._polled = self.line.descriptor
+        """Polls the line's present descriptors: the leader's to do."""
+        self._polled = self.line.descriptors
         self._poll = select.poll()
-        self._poll.register(self._roused.fileno(), select.POLLIN)
-        if self._polled >= 0:
-            self._poll.register(self._polled, select.POLLIN)
+        self._poll.register(self._rousing_descriptor, select.POLLIN)
+        for descriptor in self._polled:
+            self._poll.register(descriptor, select.POLLIN)
 
     # ---- waiting ----
 
@@ -321,11 +323,11 @@ class Readers:
             self._tell()
 
     def _look(self) -> None:
-        """A step of a thread that does not lead; of another descriptor, who leads is told."""
+        """A step of a thread that does not lead; of other descriptors, who leads is told."""
         if self.is_closed:
             return
         self.line.step(monotonic())
-        if self.line.descriptor != self._polled:
+        if self.line.descriptors is not self._polled:
             self._rouse_leader()
 
     def _poll_line(self) -> None:
@@ -333,7 +335,7 @@ class Readers:
         wait_s = self.line.due_in(now)
         self._poll_until = now + wait_s
         for descriptor, _ in self._poll.poll(wait_s * 1000):
-            if descriptor != self._polled:
+            if descriptor == self._rousing_descriptor:
                 with suppress(OSError):  # taken already, or closed meanwhile
                     self._roused.recv(4096)
         self._poll_until = 0.0
@@ -342,7 +344,7 @@ class Readers:
         if self.is_closed:
             return
         self.line.step(monotonic())
-        if self.line.descriptor != self._polled:
+        if self.line.descriptors is not self._polled:
             self._watch_line()
         if seat.request is not None and seat.request.has_ended:
             self._rise(seat)
@@ -391,7 +393,8 @@ class Readers:
             now = monotonic()
             if not self.is_closed:
                 self.line.repair(now)
-                if seat.request is not None and self.line.session.cancel(seat.request):
+                request = seat.request or self.line.session.open_of(seat)
+                if request is not None and self.line.session.cancel(request):
                     self._push(now)
             self._rise(seat)
         self._tell()

@@ -1,61 +1,47 @@
-"""Session: what a node says to the proxy, what it hears, and what becomes of its requests.
+"""Session: a node's requests, from their making to their outcome, over all its proxies; sans-I/O.
 
-Called by a line, which brings messages and the time, and takes messages away. Never touches a socket, a thread or a
-clock, never looks into a content.
+Called by a line's owner, who makes requests and tells whoever waits, and by the conversations, one an endpoint, which
+send and hear. Never touches a socket, a thread or a clock, never looks into a content.
 
-    AWAY ──WELCOME──► GREETED ──ACCEPTED──► ACCEPTED          GOODBYE of the proxy sets is_draining, until the next
-      ▲               │  ▲                     │                WELCOME
-      │ begin         │  └──── HELLO again ────│─── REFUSED   ERROR about the peer: its name is in use, denied …
-      └── (any)       └──── ERROR ─────────────┴──────┘  └──► FENCED, for good
-                                                              every WELCOME leads to GREETED
+    request ─► placed at a conversation ─► sent ─► an outcome, or its deadline ─► `ended`
+        │        ▲                          │
+        ▼        │ the first that may have it│ its connection is lost, its proxy stops
+      homeless ──┘ ◄────────────────────────┤
+        ▲                                   ▼
+        └─ resting ◄── BUSY and other outcomes that are not the caller's yet (`renewal`): a new sequence, a while later
 
 Rule 1. A request ends once: `ended` holds each as it ends, for the line's owner to tell whoever waits.
-Rule 2. What is sent waits in order in the session, not in the socket: what is left of its time is written into it as
-        it leaves, and it is resent when a new conversation begins.
-Rule 3. A copy that NEED_HELLO refused was never taken: the next one is not marked RESENT for its sake.
+Rule 2. It is placed at one conversation at a time. What goes to another proxy keeps its sequence, and is marked RESENT
+        if it was sent; two proxies share no window, so it may run twice.
+Rule 3. What was sent and may not run twice stays where it is: only the proxy that has it can tell what becomes of it.
+Rule 4. The first outcome counts, by whatever connection it comes; an error only by the present one.
 """
 
 from __future__ import annotations
 
+import heapq
 import logging
+import random
 from collections import deque
-from collections.abc import Sequence
-from enum import Enum
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import msgspec
-
-from zproxy.client.agent import agent
-from zproxy.client.pending import KeptPosts, Pending, bytes_of, fields_of
-from zproxy.envelope import Code, Envelope, Flag, Kind, Tlv, request_head, tlvs_parse
-from zproxy.errors import MalformedEnvelope, NodeClosed, RequestError, SettingError, error_of
+from zproxy.client.choice import home_of, least_loaded
+from zproxy.client.conversation import POST, REQUEST, UNKNOWN_ATTEMPT, Conversation, Refusal, State
+from zproxy.client.pending import Pending, fields_of
+from zproxy.client.renewal import backoff_s, renewal_of
+from zproxy.envelope import Code, Envelope
+from zproxy.errors import NodeClosed, RequestError, SettingError, error_of
 from zproxy.naming import NAME_RULE, is_name
 
 TIMEOUT_S = 60.0
 PROGRESS_S = 5.0  # nobody waits a minute to say how far it is; the proxy has read it as soon as it came
 GRACE_S = 0.25  # the proxy's own error says more than ours, so it may come that much later than the deadline
-HELLO_S = 5.0  # without an answer for so long, the connection is given up; a name's holder has 2 s to show life
-HELLO_AGAIN_S = 1.0  # after a refusal that names no time
-NAME_TRIES = 5
 EXPIRY_GRAIN_S = 0.01  # of looking through the open requests for those whose time is over
-DUE_CANCELS = 4096
 REMAINING_MS_MAX = 0x7FFFFFFF
-UNKNOWN_ATTEMPT = -1  # it was sent, and whoever could say how often it was delivered is not there any more
-NO_CONVERSATION = -1
+NEVER = float("inf")
 NO_FIELDS: dict[str, Any] = {}
-
-# As plain integers: comparing with a member of an enum costs as much as reading the envelope.
-REQUEST, POST, REPLY, ERROR, ACCEPTED = (
-    int(kind) for kind in (Kind.REQUEST, Kind.POST, Kind.REPLY, Kind.ERROR, Kind.ACCEPTED)
-)
-WELCOME, GOODBYE, CANCEL = int(Kind.WELCOME), int(Kind.GOODBYE), int(Kind.CANCEL)
-NEED_HELLO, RESEND, NOT_SHARED, CANCELLED = (
-    int(code) for code in (Code.NEED_HELLO, Code.RESEND, Code.NOT_SHARED, Code.CANCELLED)
-)
-NAME_IN_USE, FENCED, DENIED, MALFORMED = (
-    int(code) for code in (Code.NAME_IN_USE, Code.FENCED, Code.DENIED, Code.MALFORMED)
-)
-RESENT = int(Flag.RESENT)
+DOUBTS = (int(Code.ALREADY_DONE), int(Code.OUTCOME_UNKNOWN))
 
 COUNTED = (
     "requests",  # and posts, handed to the session
@@ -64,6 +50,8 @@ COUNTED = (
     "timeouts",  # by this node's own watch
     "cancelled",
     "resent",
+    "renewed",  # given a new sequence, instead of an outcome
+    "moved",  # from a proxy that was lost, or stops, to another one
     "late",  # outcomes of what is not open any more
     "stale",  # messages of a conversation that has ended
     "malformed",  # messages that could not be read
@@ -73,90 +61,40 @@ COUNTED = (
 )
 
 
-class Welcome(msgspec.Struct, frozen=True):
-    """The map of WELCOME, as far as a node needs it."""
-
-    proxy: int = 0
-    max_message: int = 0  # 0: no limit was named
-    max_frames: int = 0
-
-
-class _Accepted(msgspec.Struct, frozen=True):
-    dedup: tuple[int, int] = (0, 0)  # ids, ms; 0: no limit was named
-
-
-_welcome_of = msgspec.msgpack.Decoder(Welcome).decode
-_accepted_of = msgspec.msgpack.Decoder(_Accepted).decode
-_map_of = msgspec.msgpack.Decoder(dict[str, Any]).decode
-
-
-class State(Enum):
-    """How far the present conversation is."""
-
-    AWAY = "no proxy has said WELCOME"
-    GREETED = "HELLO is said and not answered"
-    ACCEPTED = "requests may go"
-    REFUSED = "HELLO was refused, and will be said again"
-    FENCED = "a successor has the name"
-
-
-class Refusal(NamedTuple):
-    """Why the proxy will not have this node."""
-
-    code: int
-    sentence: str
-    retry_ms: int
-
-
 class Session:
-    """One node's, over all the connections of its life.
+    """One node's. Methods that take `now` take monotonic seconds. `jitter` is from 0 to 1, another one each time."""
 
-    `everywhere` names all its endpoints in errors. Methods that take `now` take monotonic seconds.
-    """
-
-    # Slots: an object of 30 attributes and more has none inline in CPython, which cost a request 0.3 us of 2.7.
+    # Slots: an object of many attributes has none inline in CPython, which cost a request 0.3 us of 2.7.
     __slots__ = (
-        "counts", "ended", "everywhere", "has_left", "incarnation", "is_draining", "is_leaving", "is_lost",
-        "name", "next_expiry", "said", "state", "unattended", "wants_connection", "welcome", "where",
-        "_cancels", "_control", "_conversation", "_dedup", "_has_said_goodbye", "_hello_at", "_name_refusals",
-        "_open", "_order", "_outgoing", "_posts", "_refusal", "_sequence", "_services",
+        "conversations", "counts", "ended", "everywhere", "incarnation", "is_leaving", "name", "newest_sequence",
+        "next_expiry", "said", "services", "unattended", "_fence", "_homeless", "_jitter", "_last", "_open", "_resting",
     )  # fmt: skip
 
-    def __init__(self, name: str, incarnation: int, everywhere: str) -> None:
+    def __init__(
+        self, name: str, incarnation: int, endpoints: Sequence[str], jitter: Callable[[], float] = random.random
+    ) -> None:
         if not is_name(name):
             raise SettingError(f"bad node name {name!r}: {NAME_RULE}")
         self.name = name
         self.incarnation = incarnation
-        self.everywhere = everywhere
-        self.where = everywhere  # of the present connection
-        self.state = State.AWAY
-        self.welcome = Welcome()
-        self.is_draining = False
-        self.is_lost = False  # the connection of this conversation, as far as the line has seen
+        self.everywhere = ", ".join(endpoints)
+        self.conversations = [Conversation(self, endpoint) for endpoint in endpoints]
         self.is_leaving = False
-        self.has_left = False
-        self.wants_connection = False  # this one answers nothing: the line is to open another
         self.ended: deque[Pending] = deque()
         self.said: deque[tuple[int, str]] = deque()  # level and text for the log
         self.counts = dict.fromkeys(COUNTED, 0)
         self.unattended = 0  # open requests and unsent posts that nobody reads for
-        self.next_expiry = float("inf")
-        self._conversation = NO_CONVERSATION
-        self._dedup = (0, 0)
-        self._sequence = 0
-        self._order = 0
+        self.next_expiry = NEVER
+        self.newest_sequence = 0
+        self.services: dict[str, bytes] = {}  # names found good, as they are written
+        self._fence: Refusal | None = None
+        self._jitter = jitter
+        self._last = 0  # the conversation that was chosen last
         self._open: dict[int, Pending] = {}
-        self._outgoing: deque[Pending] = deque()
-        self._control: deque[bytes] = deque()
-        self._cancels: list[int] = []  # to be said in the next conversation
-        self._posts = KeptPosts()
-        self._hello_at = 0.0  # said, or to be said again
-        self._name_refusals = 0
-        self._refusal = Refusal(0, "", 0)
-        self._has_said_goodbye = False
-        self._services: dict[str, bytes] = {}  # names found good, as they are written
+        self._homeless: deque[Pending] = deque()  # placed nowhere; those that have ended meanwhile, too
+        self._resting: list[tuple[float, int, Pending]] = []  # a heap, by the time at which they go on
 
-    # ---- asked by the node ----
+    # ---- asked by the node and its line ----
 
     @property
     def open_count(self) -> int:
@@ -164,8 +102,8 @@ class Session:
 
     @property
     def has_messages(self) -> bool:
-        """May `next_message` have something?"""
-        return bool(self._outgoing or self._control or self.is_leaving)
+        """May a conversation have something to say?"""
+        return any(conversation.has_messages for conversation in self.conversations)
 
     @property
     def is_waiting(self) -> bool:
@@ -173,14 +111,26 @@ class Session:
         return bool(self._open or self.is_leaving)
 
     @property
-    def with_proxy(self) -> int:
-        """How many open requests have been sent."""
-        return sum(request.copies > 0 for request in self._open.values())
+    def is_fenced(self) -> bool:
+        return self._fence is not None
+
+    @property
+    def has_left(self) -> bool:
+        """After `leave`: all that could be sent was, and every proxy that is there has said GOODBYE."""
+        return self.is_leaving and not self._open and all(each.has_parted for each in self.conversations)
+
+    @property
+    def due_at(self) -> float:
+        """When `tick` has something to do."""
+        if not self._resting:
+            return self.next_expiry
+        return min(self.next_expiry, self._resting[0][0])
 
     @property
     def dedup_window(self) -> tuple[int, int]:
-        """For how many requests, and how many ms, the proxy remembers outcomes; it is also how long we resend."""
-        return self._dedup
+        """For how many requests, and how many ms, all proxies remember outcomes; it is also how long we resend."""
+        windows = [each.dedup for each in self.conversations if any(each.dedup)]
+        return (min(ids for ids, _ in windows), min(ms for _, ms in windows)) if windows else (0, 0)
 
     def request(
         self,
@@ -199,7 +149,7 @@ class Session:
 
         Raises SettingError for options that no envelope can have.
         """
-        if not isinstance(service, str) or service not in self._services:
+        if not isinstance(service, str) or service not in self.services:
             self._check_service(service)
         if not _is_timeout(timeout):
             raise SettingError(
@@ -207,8 +157,8 @@ class Session:
             )
         fields = fields_of(confirm=confirm, **options) if options or confirm else NO_FIELDS
         deadline = now + timeout
-        self._sequence += 1
-        request = Pending(self._sequence, kind, service, frames, now, deadline, fields, confirm, attended)
+        self.newest_sequence += 1
+        request = Pending(self.newest_sequence, kind, service, frames, now, deadline, fields, confirm, attended)
         request.waiter = waiter
         self.counts["requests"] += 1
         self._open[request.sequence] = request
@@ -216,428 +166,261 @@ class Session:
             self.unattended += 1
         if deadline < self.next_expiry:
             self.next_expiry = deadline
-        if self.state is State.FENCED:
-            self._end(request, self._refused(request))
+        if self._fence is not None:
+            self.end(request, self.refused(request, self._fence))
         elif self.is_leaving:
-            self._end(request, self._closed(request))
+            self.end(request, self._closed(request))
         else:
-            self._outgoing.append(request)
+            self._place(request)
         return request
 
     def cancel(self, request: Pending) -> bool:
         """Ends it, here at once, and tells the proxy; False if it had ended."""
         if request.has_ended or request.sequence not in self._open:
             return False
-        self._end(request, self._error(request, CANCELLED), "cancelled")
-        if not request.copies:
-            return True
-        if self.state is State.ACCEPTED:
-            self._say(Kind.CANCEL, sequence=request.sequence)
-        elif len(self._cancels) < DUE_CANCELS:
-            self._cancels.append(request.sequence)
+        holder, sequence = request.sent_by if request.copies else None, request.sequence
+        self.end(request, self.error(request, Code.CANCELLED), "cancelled")
+        if holder is not None:
+            holder.cancel(sequence)
         return True
 
+    def open_of(self, waiter: Any) -> Pending | None:
+        """What was made for it: an exception may have come before it was told."""
+        return next((request for request in self._open.values() if request.waiter is waiter), None)
+
     def leave(self) -> None:
-        """All that is open ends in NodeClosed; posts that wait still go, then GOODBYE. `has_left` once it came back."""
+        """All that is open ends in NodeClosed; posts that wait still go, then GOODBYE: see `has_left`."""
         self.is_leaving = True
         for request in list(self._open.values()):
             if request.kind == REQUEST or request.confirm:
-                self._end(request, self._closed(request))
-        if self.state is not State.ACCEPTED and not self._open:
-            self.has_left = True
-        self._leave_lost()
-
-    def _leave_lost(self) -> None:
-        """Nobody is there to say GOODBYE to, and nothing is left that might still go to who comes back."""
-        if self.is_leaving and self.is_lost and not self._open:
-            self.has_left = True
+                self.end(request, self._closed(request))
 
     def abandon(self) -> None:
         """What could not be sent before the end is lost, and counted."""
         for request in list(self._open.values()):
-            self._end(request, self._closed(request))
-
-    # ---- asked by the line ----
-
-    def begin(self, where: str) -> None:
-        """Another connection is opened: nothing of the last one counts any more."""
-        self.where = where
-        self.wants_connection = False
-        self.is_draining = False
-        self.is_lost = False
-        self._conversation = NO_CONVERSATION
-        self._control.clear()
-        if self.state is not State.FENCED:
-            self.state = State.AWAY
-
-    def next_message(self, now: float) -> list[Any] | None:
-        """What is to be sent next; None: nothing now. `message_sent` when it has gone."""
-        if self._control:
-            return [self._control[0]]
-        if self.state is not State.ACCEPTED:
-            return None
-        while self._outgoing:
-            request = self._outgoing[0]
-            if request.has_ended:
-                self._outgoing.popleft()
-                continue
-            if self.is_draining and not request.copies:
-                return None
-            message = self._message(request, now)
-            if message is not None:
-                return message
-            self._outgoing.popleft()
-        if self.is_leaving and not self._has_said_goodbye:
-            self._has_said_goodbye = True
-            self._say(Kind.GOODBYE)
-            return [self._control[0]]
-        return None
-
-    def message_sent(self, now: float) -> None:
-        """What `next_message` gave has gone."""
-        if self._control:
-            self._control.popleft()
-            return
-        request = self._outgoing.popleft()
-        self._order += 1
-        request.order = self._order
-        request.copies += 1
-        if request.copies == 1:
-            request.sent_at = now
-            request.proxy = self.welcome.proxy
-        else:
-            self.counts["resent"] += 1
-            request.was_elsewhere |= request.proxy != self.welcome.proxy
-        if request.kind == POST and not request.confirm:
-            self._close(request)
-            self._posts.keep(request)
-
-    def receive(self, message: Sequence[Any], now: float) -> None:
-        """A message from the proxy, frame by frame."""
-        try:
-            envelope = Envelope.parse(message[0])
-        except MalformedEnvelope as error:
-            self._malformed(str(error))
-            return
-        kind = envelope.kind
-        if kind == WELCOME:
-            self._welcomed(envelope, message, now)
-        elif envelope.conversation != self._conversation:
-            self.counts["stale"] += 1
-        elif kind == REPLY:
-            self._replied(envelope, message)
-        elif kind == ERROR:
-            self._erred(envelope, message, now)
-        elif kind == ACCEPTED:
-            self._accepted(envelope, message, now)
-        elif kind == GOODBYE:
-            self._goodbye()
+            self.end(request, self._closed(request))
 
     def tick(self, now: float) -> None:
-        """What is due by time alone, or by `is_lost`."""
-        if self.state is State.GREETED and now - self._hello_at > HELLO_S:
-            self.wants_connection = True
-        if self.state is State.REFUSED and self._open and now >= self._hello_at:
-            self._say_hello(now)
+        """What is due by time alone."""
+        for conversation in self.conversations:
+            conversation.tick(now)
+        while self._resting and self._resting[0][0] <= now:
+            self._go_on(*heapq.heappop(self._resting)[1:])
         if now >= self.next_expiry:
             self._expire(now)
-        self._leave_lost()
 
-    # ---- what is sent ----
+    # ---- where requests go ----
 
-    def _check_service(self, service: str) -> None:
-        if not is_name(service):
-            raise SettingError(f"bad service {service!r}: {NAME_RULE}")
-        self._services[service] = service.encode()
-
-    def _message(self, request: Pending, now: float) -> list[Any] | None:
-        """As it goes out now; None: it ended instead."""
-        remaining_ms = int((request.deadline - now) * 1000)
-        if remaining_ms < 1:
-            self._time_out(request)
-            return None
-        head = self._head(request, remaining_ms)
-        message = [head, *request.frames]
-        return message if self._fits(request, message) else None
-
-    def _head(self, request: Pending, remaining_ms: int) -> bytes:
-        if not request.fields and not request.copies:
-            service = self._services[request.service]
-            return request_head(
-                request.kind, service, self.incarnation, request.sequence, remaining_ms, self._conversation
-            )
-        return Envelope(
-            request.kind,
-            service=request.service,
-            incarnation=self.incarnation,
-            sequence=request.sequence,
-            remaining_ms=remaining_ms,
-            conversation=self._conversation,
-            **(request.fields if not request.copies else self._resent(request)),
-        ).pack()
-
-    def _resent(self, request: Pending) -> dict[str, Any]:
-        return {**request.fields, "flags": request.fields.get("flags", 0) | RESENT}
-
-    def _fits(self, request: Pending, message: list[Any]) -> bool:
-        welcome = self.welcome
-        if welcome.max_message and (size := bytes_of(message)) > welcome.max_message:
-            said = f"{size} bytes, and the proxy takes {welcome.max_message} a message (its --max-message)"
-        elif welcome.max_frames and len(message) > welcome.max_frames:
-            said = f"{len(message)} frames, and the proxy takes {welcome.max_frames} a message"
+    def _place(self, request: Pending) -> None:
+        conversation = self._chosen(request)
+        if conversation is None:
+            self._homeless.append(request)
         else:
-            return True
-        self._end(request, self._error(request, Code.TOO_LARGE, said))
-        return False
+            conversation.take(request)
 
-    def _say(self, kind: int, *, name: str = "", sequence: int = 0, tlvs: bytes = b"") -> None:
-        self._control.append(
-            Envelope(
-                kind,
-                name=name,
-                incarnation=self.incarnation,
-                sequence=sequence,
-                tlvs=tlvs,
-                conversation=self._conversation,
-            ).pack()
-        )
-
-    def _say_hello(self, now: float) -> None:
-        self.state = State.GREETED
-        self._hello_at = now
-        self._say(Kind.HELLO, name=self.name, tlvs=agent())
-
-    # ---- what comes ----
-
-    def _welcomed(self, envelope: Envelope, message: Sequence[Any], now: float) -> None:
-        try:
-            welcome = _welcome_of(_content_of(message))
-        except msgspec.MsgspecError as error:
-            self._malformed(f"WELCOME of {self.where}: {error}")
-            return
-        if welcome.proxy != self.welcome.proxy:
-            self._cancels.clear()
-        self.welcome = welcome
-        self.counts["conversations"] += 1
-        self.is_draining = False
-        self.is_lost = False
-        self._conversation = envelope.conversation
-        self._control.clear()
-        if self.state is not State.FENCED:
-            self._say_hello(now)
-
-    def _accepted(self, envelope: Envelope, message: Sequence[Any], now: float) -> None:
-        if envelope.sequence:
-            self._post_accepted(envelope, message)
-            return
-        if self.state is not State.GREETED:
-            return
-        try:
-            self._dedup = _accepted_of(_content_of(message)).dedup
-        except msgspec.MsgspecError as error:
-            self._malformed(f"ACCEPTED of {self.where}: {error}")
-        self.state = State.ACCEPTED
-        self._name_refusals = 0
-        self._has_said_goodbye = False
-        for sequence in self._cancels:
-            self._say(Kind.CANCEL, sequence=sequence)
-        self._cancels.clear()
-        self._reopen(now)
-
-    def _reopen(self, now: float) -> None:
-        """All that is open goes out again, in order. NEED_HELLO for what was sent too early has come before this."""
-        self._posts.clear()
-        for request in list(self._open.values()):
-            if request.copies and not self._may_resend(request, now):
-                self._end(request, self._error(request, Code.OUTCOME_UNKNOWN))
-        self._outgoing = deque(sorted(self._open.values(), key=lambda request: request.sequence))
-
-    def _may_resend(self, request: Pending, now: float) -> bool:
-        ids, ms = self._dedup
-        if request.kind == POST:
-            return False
-        is_recent = not ids or self._sequence - request.sequence < ids
-        return is_recent and (not ms or (now - request.sent_at) * 1000 <= ms)
-
-    def _post_accepted(self, envelope: Envelope, message: Sequence[Any]) -> None:
-        request = self._open.get(envelope.sequence)
-        if request is None or not request.confirm or envelope.incarnation != self.incarnation:
-            self.counts["late"] += 1
-            return
-        request.reply = envelope, message
-        self._finish(request)
-
-    def _replied(self, envelope: Envelope, message: Sequence[Any]) -> None:
-        request = self._open.get(envelope.sequence)
-        if request is None or request.kind != REQUEST or envelope.incarnation != self.incarnation:
-            self.counts["late"] += 1
-            return
-        self.counts["replies"] += 1
-        request.reply = envelope, message
-        self._finish(request)
-        if self._posts:
-            self._posts.forget_before(request.order)
-
-    def _erred(self, envelope: Envelope, message: Sequence[Any], now: float) -> None:
-        if not envelope.sequence:
-            self._peer_erred(envelope, message, now)
-        elif envelope.incarnation != self.incarnation:
-            self.counts["late"] += 1
-        elif envelope.code in (NEED_HELLO, RESEND, NOT_SHARED):
-            self._asked_again(envelope)
+    def _chosen(self, request: Pending) -> Conversation | None:
+        conversations = self.conversations
+        if len(conversations) == 1:
+            return conversations[0] if conversations[0].takes_new else None
+        key = request.fields.get("key_hash", 0)
+        if key:
+            index = home_of(key, [each.welcome.proxy if each.takes_new else None for each in conversations])
         else:
-            self._ended_by(envelope, message)
-
-    def _asked_again(self, envelope: Envelope) -> None:
-        request = self._open.get(envelope.sequence)
-        if request is None and envelope.code == NEED_HELLO:
-            request = self._reopened_post(envelope.sequence)
-        if request is None or not request.copies:
-            self.counts["late"] += 1
-            return
-        if envelope.code == NEED_HELLO:
-            request.copies -= 1
-        if self.state is State.ACCEPTED and request not in self._outgoing:
-            self._outgoing.appendleft(request)
-
-    def _reopened_post(self, sequence: int) -> Pending | None:
-        post = self._posts.take(sequence)
-        if post is None:
+            index = least_loaded([each.open_count if each.takes_new else None for each in conversations], self._last)
+        if index is None:
             return None
+        self._last = index
+        return conversations[index]
+
+    def rehome(self, conversation: Conversation) -> None:
+        """It is of no use now: what it has goes elsewhere, at once or when somebody is there.
+
+        A proxy that stops still answers what was sent to it; what is stuck waits for its own proxy.
+        """
+        still_answers = conversation.is_standing and conversation.is_draining
+        moving = [
+            request
+            for request in self.placed_at(conversation)
+            if not (request.is_stuck or (request.copies and still_answers))
+        ]
+        for request in moving:
+            conversation.drop(request)
+        conversation.sift()
+        for request in moving:
+            self._place(request)
+            self.counts["moved"] += request.conversation is not None
+
+    def place_homeless(self) -> None:
+        """A conversation may have requests again."""
+        homeless, self._homeless = self._homeless, deque()
+        for request in sorted(homeless, key=lambda each: each.sequence):
+            if not request.has_ended and request.conversation is None:
+                self._place(request)
+
+    def placed_at(self, conversation: Conversation) -> list[Pending]:
+        return [request for request in self._open.values() if request.conversation is conversation]
+
+    def has_other(self, conversation: Conversation, proxy: int) -> bool:
+        """Does another one stand with this proxy?"""
+        others = (each for each in self.conversations if each is not conversation)
+        return proxy != 0 and any(each.welcome.proxy == proxy and each.is_standing for each in others)
+
+    # ---- what conversations tell ----
+
+    def open_request(self, envelope: Envelope) -> Pending | None:
+        """Whom a message of a proxy means."""
+        return self._open.get(envelope.sequence) if envelope.incarnation == self.incarnation else None
+
+    def failed(self, request: Pending, error: RequestError, now: float) -> None:
+        """A proxy says that it ended so: its outcome, or it is made again."""
+        renewal = renewal_of(request, error.code, error.attempt, error.retry_after, self._jitter())
+        if renewal is not None and now + renewal.pause_s < request.deadline and not request.has_ended:
+            self._renew(request, error, now + renewal.pause_s, renewal.is_marked, now)
+        elif error.code == Code.OUTCOME_UNKNOWN and request.is_in_doubt and request.put_off is not None:
+            self.end(request, request.put_off)  # which says more
+        else:
+            self.end(request, error)
+
+    def outlived(self, request: Pending, now: float) -> None:
+        """It would have to be sent again, and is older than the proxy remembers."""
+        self.failed(request, self.error(request, Code.OUTCOME_UNKNOWN), now)
+
+    def asked_again(self, conversation: Conversation, request: Pending, now: float) -> None:
+        """Its proxy wants it once more: at once the first time, then after longer and longer pauses."""
+        request.asks += 1
+        if request.asks == 1:
+            conversation.send_again(request)
+        else:
+            self._rest(request, now + backoff_s(request.asks - 2, self._jitter()))
+
+    def call_off(self, request: Pending) -> None:
+        """It has its outcome by another connection than the present one."""
+        if request.conversation is not None and request.sent_by is request.conversation:
+            request.conversation.cancel(request.sequence)
+
+    def reopen_post(self, post: Pending) -> None:
+        """It was sent, and not taken."""
         post.has_ended = False
-        self._open[sequence] = post
+        self._open[post.sequence] = post
         self.unattended += not post.attended
         self.next_expiry = min(self.next_expiry, post.deadline)
-        return post
 
-    def _ended_by(self, envelope: Envelope, message: Sequence[Any]) -> None:
-        request = self._open.get(envelope.sequence) or self._posts.take(envelope.sequence)
-        if request is not None:
-            unbegun = UNKNOWN_ATTEMPT if request.was_elsewhere else 0
-            self._end(request, self._error_said(request.service, envelope, message, unbegun))
-        elif envelope.code != CANCELLED:
-            self.counts["late"] += 1
+    def fenced(self, refusal: Refusal) -> None:
+        """A successor has the name: this node is over, whichever proxy says so."""
+        self._fence = refusal
+        for conversation in self.conversations:
+            conversation.fence()
+        self._refuse_all(refusal)
 
-    def _peer_erred(self, envelope: Envelope, message: Sequence[Any], now: float) -> None:
-        code = envelope.code
-        sentence = _sentence_of(envelope)
-        if sentence and code == MALFORMED:  # most often for the endpoint
-            sentence = f"the proxy at {self.where} says: {sentence}"
-        refusal = Refusal(code, sentence, envelope.remaining_ms)
-        if code == FENCED:
-            self.state = State.FENCED
-            self._refuse(refusal)
-        elif self.state is State.GREETED or code in (NAME_IN_USE, DENIED):
-            self.state = State.REFUSED
-            self._refusal = refusal
-            self._hello_at = now + (refusal.retry_ms / 1000 or HELLO_AGAIN_S)
-            self._name_refusals += code == NAME_IN_USE
-            if code == NAME_IN_USE and self._name_refusals == 1:
-                self._say_name_is_in_use(now)
-            if code != NAME_IN_USE or self._name_refusals >= NAME_TRIES:
-                self._refuse(refusal)
+    def refused_by(self, refusal: Refusal) -> None:
+        """A proxy will not have this node. Another one may."""
+        if all(each.state in (State.REFUSED, State.TWIN) for each in self.conversations):
+            self._refuse_all(refusal)
         else:
-            self._malformed(f"the proxy at {self.where} says: {self._error_said('', envelope, message)}")
+            self._say_refusal(refusal)
 
-    def _say_name_is_in_use(self, now: float) -> None:
-        """At once; the requests wait on, for a silent holder loses the name within that time."""
-        again = f"it is asked {NAME_TRIES - 1} times more, every {self._hello_at - now:g} s"
-        why = self._refusal.sentence or f'the name "{self.name}" is in use'
-        self.said.append((logging.WARNING, f"the proxy at {self.where}: {why}; {again}"))
+    def _refuse_all(self, refusal: Refusal) -> None:
+        self._say_refusal(refusal)
+        for request in list(self._open.values()):
+            self.end(request, self.refused(request, refusal))
 
-    def _refuse(self, refusal: Refusal) -> None:
-        self._refusal = refusal
-        self._name_refusals = 0
+    def _say_refusal(self, refusal: Refusal) -> None:
         said = error_of(refusal.code, service="", node=self.name, sentence=refusal.sentence)
         self.said.append((logging.ERROR, str(said)))
-        for request in list(self._open.values()):
-            self._end(request, self._refused(request))
 
-    def _goodbye(self) -> None:
-        if self.is_leaving:
-            self.has_left = True
+    # ---- again, later ----
+
+    def _renew(self, request: Pending, error: RequestError, at: float, is_marked: bool, now: float) -> None:
+        """Under a new sequence; `is_marked`: as sent before, since it may have begun."""
+        self.counts["renewed"] += 1
+        if request.conversation is not None:
+            request.conversation.drop(request)
+        del self._open[request.sequence]
+        self.newest_sequence += 1
+        request.sequence = self.newest_sequence
+        self._open[request.sequence] = request
+        request.copies = int(is_marked)
+        request.sent_at = now
+        request.asks = 0
+        request.renewals += 1
+        request.put_off = error
+        request.is_in_doubt = request.is_in_doubt or error.code in DOUBTS
+        if at > now:
+            self._rest(request, at)
+        else:
+            self._place(request)
+
+    def _rest(self, request: Pending, at: float) -> None:
+        heapq.heappush(self._resting, (at, request.sequence, request))
+
+    def _go_on(self, sequence: int, request: Pending) -> None:
+        if request.has_ended or request.sequence != sequence:
             return
-        self.is_draining = True
-        self.said.append((logging.WARNING, f"the proxy at {self.where} stops: new requests wait for another one"))
-
-    def _malformed(self, what: str) -> None:
-        self.counts["malformed"] += 1
-        self.said.append((logging.WARNING, what))
+        if request.conversation is None:
+            self._place(request)
+        else:
+            request.conversation.send_again(request)
 
     # ---- how requests end ----
 
     def _expire(self, now: float) -> None:
-        soonest = float("inf")
+        soonest = NEVER
         for request in list(self._open.values()):
-            has_grace = request.copies and self.state is State.ACCEPTED
-            expiry = request.deadline + (GRACE_S if has_grace else 0.0)
+            holder = request.conversation
+            expiry = request.deadline + (GRACE_S if holder is not None and holder.has_grace(request) else 0.0)
             if expiry <= now:
-                self._time_out(request)
+                self.time_out(request)
             else:
                 soonest = min(soonest, expiry)
         self.next_expiry = max(soonest, now + EXPIRY_GRAIN_S)
+        if len(self._homeless) > len(self._open):  # no proxy is there, and what has ended would pile up
+            self._homeless = deque(request for request in self._homeless if not request.has_ended)
 
-    def _time_out(self, request: Pending) -> None:
+    def time_out(self, request: Pending) -> None:
+        """Its deadline has come."""
+        holder = request.conversation
+        if holder is None and request.put_off is not None:
+            self.end(request, request.put_off, "timeouts")
+            return
         within = f"within {request.deadline - request.began:g} s"
-        if request.copies and self.state is State.ACCEPTED and not self.is_lost:
-            error = self._error(request, Code.TIMEOUT, f"the proxy at {self.where} did not answer {within}")
-        elif self.state is State.REFUSED or (self.state is State.GREETED and self._name_refusals):
-            error = self._refused(request)
-        elif self.is_draining:
-            said = f"the proxy at {self.where} stops, and no other was there {within}"
-            error = self._error(request, Code.DRAINING, said)
-        elif self.state is State.AWAY:
-            said = f"no proxy has answered at {self.everywhere} {within}"
-            error = self._error(request, Code.TIMEOUT, said, "start one there by zproxy run, or check the endpoint")
-        elif self.is_lost:
-            said = f"the connection to the proxy at {self.where} is lost, and none was there again {within}"
-            error = self._error(request, Code.TIMEOUT, said, "start it again, or give the node a second endpoint")
-        else:
-            error = self._error(request, Code.TIMEOUT, f"the proxy at {self.where} took nothing {within}")
-        self._end(request, error, "timeouts")
+        self.end(request, (holder or self._most_telling()).excuse(request, within), "timeouts")
 
-    def _end(self, request: Pending, error: Exception, counted: str = "errors") -> None:
+    def _most_telling(self) -> Conversation:
+        """The one that knows best why a request without a home found none."""
+        return max(self.conversations, key=lambda each: (each.is_draining, each.state is State.REFUSED, each.is_lost))
+
+    def end(self, request: Pending, error: Exception, counted: str = "errors") -> None:
         if request.kind == POST and not request.confirm:
             counted = "posts_refused" if request.copies else "posts_lost"
         self.counts[counted] += 1
         request.error = error
-        self._finish(request)
+        self.finish(request)
 
-    def _finish(self, request: Pending) -> None:
-        self._close(request)
+    def finish(self, request: Pending) -> None:
+        self.close(request)
         request.frames = ()  # who holds the outcome does not hold what was asked
         self.ended.append(request)
 
-    def _close(self, request: Pending) -> None:
+    def close(self, request: Pending) -> None:
         """Open no more. Both its outcome, and a post's departure, lead here."""
         request.has_ended = True
+        request.sent_by = request.put_off = None
+        if (holder := request.conversation) is not None:  # `drop`, but Ctrl-C comes between calls
+            request.conversation = None
+            holder.open_count -= 1
         if self._open.pop(request.sequence, None) is not None and not request.attended:
             self.unattended -= 1
 
     # ---- errors ----
 
-    def _error(self, request: Pending, code: int, sentence: str = "", remedy: str = "") -> RequestError:
+    def error(self, request: Pending, code: int, sentence: str = "", remedy: str = "") -> RequestError:
         attempt = UNKNOWN_ATTEMPT if request.copies else 0
         return error_of(
             int(code), service=request.service, node=self.name, attempt=attempt, sentence=sentence, remedy=remedy
         )
 
-    def _error_said(
-        self, service: str, envelope: Envelope, message: Sequence[Any], unbegun: int = 0
-    ) -> RequestError:
-        return error_of(
-            envelope.code,
-            service=service,
-            node=self.name,
-            worker=envelope.name,
-            attempt=envelope.attempt or unbegun,
-            sentence=_sentence_of(envelope),
-            retry_after_ms=envelope.remaining_ms,
-            detail=_detail_of(message),
-        )
-
-    def _refused(self, request: Pending) -> RequestError:
-        code, sentence, retry_ms = self._refusal
+    def refused(self, request: Pending, refusal: Refusal) -> RequestError:
+        code, sentence, retry_ms = refusal
         attempt = UNKNOWN_ATTEMPT if request.copies else 0
         return error_of(
             code, service=request.service, node=self.name, attempt=attempt, sentence=sentence, retry_after_ms=retry_ms
@@ -649,31 +432,14 @@ class Session:
             return NodeClosed(f"{before} had an outcome: it may have run; close a node after its last reply")
         return NodeClosed(f"{before} was sent: make another node for it")
 
+    def _check_service(self, service: str) -> None:
+        if not is_name(service):
+            raise SettingError(f"bad service {service!r}: {NAME_RULE}")
+        self.services[service] = service.encode()
+
 
 def _is_timeout(timeout: float) -> bool:
     try:
         return 0 < timeout <= REMAINING_MS_MAX / 1000 and timeout is not True
     except (TypeError, ValueError):
         return False
-
-
-def _content_of(message: Sequence[Any]) -> bytes:
-    """Frame 1 of what zproxy itself says; an empty map where there is none."""
-    return bytes(message[1]) if len(message) > 1 and len(message[1]) else b"\x80"
-
-
-def _sentence_of(envelope: Envelope) -> str:
-    try:
-        return tlvs_parse(envelope.tlvs).get(int(Tlv.SENTENCE), b"").decode(errors="replace")
-    except MalformedEnvelope:
-        return ""
-
-
-def _detail_of(message: Sequence[Any]) -> dict[str, Any] | None:
-    if len(message) < 2 or not len(message[1]):
-        return None
-    try:
-        return _map_of(bytes(message[1]))
-    except msgspec.MsgspecError:
-        return None
-

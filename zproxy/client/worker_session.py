@@ -76,6 +76,7 @@ class State(Enum):
     """Where the session stands with its zproxy."""
 
     APART = auto()  # no conversation, or one in which nothing more is said
+    TWIN = auto()  # another endpoint of the master leads to the same zproxy: nothing is said
     HAILING = auto()  # READY is said, and not answered yet
     REFUSED = auto()  # READY was refused; it is said again at `due_at`
     SERVING = auto()
@@ -86,7 +87,8 @@ class State(Enum):
 
 
 TRANSITIONS: dict[State, set[State]] = {
-    State.APART: {State.HAILING, State.LEFT, State.OUTCAST},
+    State.APART: {State.HAILING, State.TWIN, State.LEFT, State.OUTCAST},
+    State.TWIN: {State.APART, State.LEFT},
     State.HAILING: {State.SERVING, State.REFUSED, State.APART, State.LEAVING},
     State.REFUSED: {State.HAILING, State.APART, State.LEFT},
     State.SERVING: {State.DISMISSED, State.APART, State.LEAVING},
@@ -96,11 +98,13 @@ TRANSITIONS: dict[State, set[State]] = {
     State.OUTCAST: set(),
 }
 ENDED = (State.LEFT, State.OUTCAST)
+STANDING = (State.HAILING, State.REFUSED, State.SERVING, State.DISMISSED, State.LEAVING)
 
 
 class Welcome(msgspec.Struct):
     """What a worker needs of WELCOME's map."""
 
+    proxy: int = 0
     max_message: int = 0
     max_frames: int = 0
 
@@ -117,6 +121,7 @@ class WorkerSession:
         self.refusal: tuple[int, str] | None = None  # code and sentence, once OUTCAST
         self.due_at: float | None = None  # when `tick` has something to do
         self.counts = dict.fromkeys(COUNTERS, 0)
+        self.siblings: Sequence[WorkerSession] = ()  # of the same master, this one among them
         self._name = name
         self._incarnation = incarnation
         self._offers = offers_pack(offers)
@@ -157,10 +162,14 @@ class WorkerSession:
             return
         self.counts["welcomes"] += 1
         self.lose()
-        if self.state not in ENDED:
-            self._limits = limits
-            self._conversation = envelope.conversation
-            self._say_ready()
+        if self.state in ENDED:
+            return
+        self._limits = limits
+        if self.is_needless:
+            self._enter(State.TWIN)
+            return
+        self._conversation = envelope.conversation
+        self._say_ready()
 
     def _hear_request(self, envelope: Envelope, frames: Sequence[Frame], now: float) -> None:
         if envelope.lease == 0 or envelope.lease in self._live:
@@ -297,7 +306,7 @@ class WorkerSession:
         elif self.state is State.REFUSED:
             self._part()
             self._enter(State.LEFT)
-        elif self.state is State.APART:
+        elif self.state in (State.APART, State.TWIN):
             self._enter(State.LEFT)
 
     def give_back(self) -> None:
@@ -357,6 +366,13 @@ class WorkerSession:
     def holds(self, delivery: Delivery) -> bool:
         """Has it still to be answered?"""
         return self._live.get(delivery.envelope.lease) is delivery
+
+    @property
+    def is_needless(self) -> bool:
+        """Does another endpoint have the same zproxy?"""
+        proxy = self._limits.proxy
+        others = (each for each in self.siblings if each is not self)
+        return proxy != 0 and any(each._limits.proxy == proxy and each.state in STANDING for each in others)
 
     @property
     def has_work(self) -> bool:
