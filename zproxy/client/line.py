@@ -23,7 +23,7 @@ from zproxy.endpoints import connectable
 from zproxy.errors import SettingError
 
 TICK_S = 0.25  # how late a lost connection is noticed at most, for four looks a second while something is open
-UNREAD_S = 0.05  # after so long, look for a WELCOME before a request is sent into a conversation that may be over
+UNREAD_S = 0.05  # after so long, look for an end and a WELCOME before a request is sent into what may be over
 
 
 class Line:
@@ -63,6 +63,7 @@ class Line:
         """Sends what the session has to say."""
         self.is_busy = True
         if now - self._read_at > UNREAD_S:
+            self._look(now)
             self._read(now)
         self._exchange(now)
         self.is_busy = False
