@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.master_process import MasterProcess
-from support.proxies import ProxyProcess
+from support.proxies import HostedProxy, ProxyProcess
 from support.waiting import wait_until
 
+import zproxy
 from zproxy import AsyncNode, Node
 from zproxy.processes import STOP_SECONDS
 
+Host = Callable[..., HostedProxy]
 Start = Callable[..., MasterProcess]
 
 THREADS = 4
@@ -170,3 +172,20 @@ def test_a_master_of_two_proxies_never_runs_more_handlers_than_it_has_threads(
     finally:
         for node in nodes:
             node.close()
+
+
+def test_a_proxy_that_is_busy_is_a_pause(hosted: Host, master_process: Start) -> None:
+    proxy = hosted(connection_memory=2 << 20, overload="busy")
+    master = master_process(proxy.backend)
+    with Node("node1", proxy.frontend) as node:
+        futures = [node.submit("hold", bytes(100_000), timeout=60) for _ in range(40)]
+        with pytest.raises(zproxy.Busy):
+            node.request("hold", bytes(100_000), retries=0)
+        assert proxy.wait_for("managed_refused_overload", 20)["managed_failed"] == 0
+        master.open_gate()
+        for future in futures:
+            future.result(60)
+        counts = node.stats()
+    assert (counts["replies"], counts["errors"]) == (40, 1)
+    assert counts["renewed"] >= 20
+    assert master.stats()["replied"] == 40
