@@ -23,7 +23,8 @@ from zproxy.counters cimport (
     REQUESTS_OUT_BYTES, REQUESTS_REROUTED, REQUESTS_UNDELIVERED, counter_add
 )
 from zproxy.envelope cimport (
-    ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_SHORT, FAULT_WORDS, HEAD_BYTES, READY as KIND_READY,
+    CHUNK as KIND_CHUNK, ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_SHORT, FAULT_WORDS, HEAD_BYTES,
+    READY as KIND_READY,
     EnvelopeFault, EnvelopeView, envelope_bytes, envelope_read, envelope_write
 )
 from zproxy.relay.address cimport ADDRESS_TEXT_BYTES
@@ -407,11 +408,11 @@ cdef void managed_say(Fastpath* path, const EnvelopeView* envelope, const Verdic
     )
 
 
-# Can this node be given an outcome now?
-cdef inline bint node_takes(Fastpath* path, Connection* node) noexcept nogil:
-    if node.state != READY or list_has(node, LIST_CLOSING):
+# Can this peer be given a message that is not owed to it now?
+cdef inline bint peer_takes(Fastpath* path, Connection* peer) noexcept nogil:
+    if peer.state != READY or list_has(peer, LIST_CLOSING):
         return False
-    return node.outbox.bytes == 0 or may_take_more(path, node)
+    return peer.outbox.bytes == 0 or may_take_more(path, peer)
 
 
 # The message in hand goes out behind its new front. A chain is empty afterwards, or the caller's to release.
@@ -432,12 +433,13 @@ cdef void managed_forward(Fastpath* path, Hand* hand, const Front* front, Connec
     managed_passed(path, target, deliver_chain(path.hub, target, front.bytes, front.count, hand.chain), count)
 
 
-# The same, if its target can have it now; a node that cannot is told so by the verdict.
+# The same, if its target can have it now; what follows where a node cannot, or a worker a chunk, is in the verdict.
 cdef inline void managed_deliver(
     Fastpath* path, Hand* hand, const Front* front, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef Connection* target = path.hub.table[verdict.peer]
-    if target.side == SIDE_FRONTEND and not node_takes(path, target):
+    cdef bint may_refuse = target.side == SIDE_FRONTEND or envelope.head.kind == <uint8_t>KIND_CHUNK
+    if may_refuse and not peer_takes(path, target):
         broker_undelivered(&path.broker, envelope, verdict)
     else:
         managed_forward(path, hand, front, target)

@@ -33,6 +33,7 @@ class Relay:
         spin_us: int = ...,
         spin_auto: bool = ...,
         no_worker_wait_ms: int = ...,
+        window_bytes: int = ...,
         queue_bytes: int = ...,
         queue_node_bytes: int = ...,
         queue_service_bytes: int = ...,

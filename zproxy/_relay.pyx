@@ -137,8 +137,9 @@ cdef class Relay:
         self, *, uint64_t max_message_bytes, uint64_t memory_bytes, uint64_t connection_bytes,
         int64_t heartbeat_ms=0, int64_t stall_ms=30_000, int64_t handshake_ms=5_000, int64_t spin_us=100,
         bint spin_auto=True, int64_t no_worker_wait_ms=0, uint32_t policy=0, bytes policies=b"",
-        uint64_t queue_bytes=MOST, uint64_t queue_node_bytes=MOST, uint64_t queue_service_bytes=MOST,
-        uint64_t retain_bytes=0, uint64_t dedup_bytes=0, int64_t dedup_ms=600000, int64_t absence_ms=60000,
+        uint64_t window_bytes=0, uint64_t queue_bytes=MOST, uint64_t queue_node_bytes=MOST,
+        uint64_t queue_service_bytes=MOST, uint64_t retain_bytes=0, uint64_t dedup_bytes=0, int64_t dedup_ms=600000,
+        int64_t absence_ms=60000,
         bytes welcome=b"", bytes accepted=b"",
     ):
         cdef int code
@@ -156,6 +157,7 @@ cdef class Relay:
         self.engine.spin.is_auto = spin_auto
         self.engine.path.limits.no_worker_wait_ms = no_worker_wait_ms
         self.engine.path.limits.retry_after_ms = RETRY_AFTER_MS
+        self.engine.path.limits.window_bytes = window_bytes
         self.engine.path.limits.queue_bytes = queue_bytes
         self.engine.path.limits.queue_node_bytes = queue_node_bytes
         self.engine.path.limits.queue_service_bytes = queue_service_bytes

@@ -66,6 +66,8 @@ COUNTER_HELP = {
     Counter.MANAGED_EXPIRED_UNKNOWN_SERVICE: "expired ones whose service no worker ever offered",
     Counter.MANAGED_JOINED: "requests sent again while they were live, dropped: one outcome",
     Counter.MANAGED_RECALLED: "requests sent again after they had ended: their outcome was told again",
+    Counter.MANAGED_CHUNKS: "CHUNKs and WINDOWs passed between the two ends of a request",
+    Counter.MANAGED_DROPPED_CHUNKS: "those dropped: of another delivery, of what has ended, or not taken",
     Counter.MANAGED_LATE: "messages dropped: of an ended lease or conversation, or before HELLO or READY",
     Counter.MANAGED_DROPPED_PROGRESS: "PROGRESS dropped: its node did not ask for it, or took no more",
     Counter.MANAGED_DROPPED_CANCELS: "CANCELs dropped: nothing of that id was open",

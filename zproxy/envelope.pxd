@@ -191,7 +191,9 @@ cdef inline bint head_has_its_fields(const Head* head) noexcept nogil:
             head.service_bytes != 0 and head.incarnation != 0 and head.sequence != 0
             and 1 <= head.remaining_ms <= <uint32_t>REMAINING_MS_MAX
         )
-    if kind == <uint8_t>REPLY or kind == <uint8_t>CANCEL or kind == <uint8_t>PROGRESS:
+    if (
+        kind == <uint8_t>REPLY or kind == <uint8_t>CANCEL or kind == <uint8_t>PROGRESS or kind == <uint8_t>WINDOW
+    ):
         return head.incarnation != 0 and head.sequence != 0
     if kind == <uint8_t>ERROR:
         return head.code != 0
@@ -199,7 +201,7 @@ cdef inline bint head_has_its_fields(const Head* head) noexcept nogil:
         return head.name_bytes != 0 and head.incarnation != 0 and head.credit <= <uint32_t>CREDIT_MAX
     if kind == <uint8_t>CREDIT:
         return head.credit <= <uint32_t>CREDIT_MAX
-    if kind == <uint8_t>CHUNK or kind == <uint8_t>WINDOW:
+    if kind == <uint8_t>CHUNK:
         return head.incarnation != 0 and head.sequence != 0 and head.stream != 0
     return True
 

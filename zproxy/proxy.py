@@ -28,6 +28,7 @@ STOP_MARGIN_S = 5.0
 DEDUP_MS = 600_000  # how long outcomes are remembered, memory permitting
 PROTOCOL_VERSION = 1
 CHUNK_BYTES = 1 << 20
+WINDOW_CHUNKS = 4  # of a stream may be sent before its receiver has said anything (docs/protocol.md)
 
 
 class Proxy:
@@ -218,6 +219,7 @@ def _relay_of(settings: Settings) -> Relay:
         spin_us=settings.spin.limit_us,
         spin_auto=settings.spin.is_auto,
         no_worker_wait_ms=settings.no_worker_wait_ms,
+        window_bytes=WINDOW_CHUNKS * CHUNK_BYTES,
         queue_bytes=settings.queue_bytes,
         queue_node_bytes=settings.queue_node_bytes,
         queue_service_bytes=settings.service_memory_bytes,

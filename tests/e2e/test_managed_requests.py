@@ -431,6 +431,8 @@ def test_a_silent_worker_gets_nothing_new_and_is_closed_in_the_end(
 ) -> None:
     """Managed peers have a beat of 2 s, whatever --heartbeat says: one missed, no new work; three, the end."""
     proxy = hosted()
+    node = managed(proxy.frontend, "node1")
+    node.hello()
     silent = raw_peer(proxy.backend)
     silent.handshake("DEALER", is_managed=True)
     conversation = Envelope.parse(silent.read_message()[0]).conversation
@@ -438,8 +440,6 @@ def test_a_silent_worker_gets_nothing_new_and_is_closed_in_the_end(
     silent.send_message(said.pack(), offers_pack([("square", 0, 0)]))
     assert Envelope.parse(silent.read_message()[0]).kind == Kind.ACCEPTED
     assert [silent.read_command()[:5] for _ in range(2)] == [b"\x04PING"] * 2
-    node = managed(proxy.frontend, "node1")
-    node.hello()
     node.request("square", CONTENT)
     assert proxy.wait_for("managed_waiting")["managed_accepted"] == 1
     assert proxy.wait_for("closed_heartbeat")["managed_live"] == 1
@@ -449,6 +449,8 @@ def test_a_silent_worker_that_is_heard_again_gets_work_again(
     hosted: Host, managed: Managed, raw_peer: Callable[..., ZmtpPeer]
 ) -> None:
     proxy = hosted()
+    node = managed(proxy.frontend, "node1")
+    node.hello()
     silent = raw_peer(proxy.backend)
     silent.handshake("DEALER", is_managed=True)
     conversation = Envelope.parse(silent.read_message()[0]).conversation
@@ -456,8 +458,6 @@ def test_a_silent_worker_that_is_heard_again_gets_work_again(
     silent.send_message(said.pack(), offers_pack([("square", 0, 0)]))
     silent.read_message()
     assert [silent.read_command()[:5] for _ in range(2)] == [b"\x04PING"] * 2
-    node = managed(proxy.frontend, "node1")
-    node.hello()
     node.request("square", CONTENT)
     proxy.wait_for("managed_waiting")
     silent.send(command(b"PONG"))

@@ -82,6 +82,15 @@ class Ask:
     is_cancel_heard: bool = False
     awaits_resend: bool = False
     is_accepted_told: bool = False
+    streams: int = 0
+    streams_left: int = 0  # of them, not yet whole with the present worker
+    forth: int = 0  # conversation in which they were opened for that worker
+    has_chunks: bool = False  # some were passed to it
+    back: int = 0  # and those of its reply to the node
+    is_torn: bool = False
+    is_cut: bool = False  # a stream was, with an earlier worker
+    is_unheard: bool = False
+    is_forgotten: bool = False  # as if it had never been
     outcome: Outcome | None = None
 
     def __str__(self) -> str:
@@ -162,9 +171,14 @@ class Book:
             self.owed_outcomes[ask.key] = ask
         else:
             self._close(ask, (ERROR, WORKER_LOST))
+            ask.is_unheard = True
 
     def _spent(self, ask: Ask) -> int:
         return ask.deliveries - ask.unbegun
+
+    def _attempt(self, ask: Ask) -> int:
+        """The number of its present delivery: a stream's chunks tell all of them apart."""
+        return ask.deliveries if ask.streams else self._spent(ask)
 
     def _desert(self, name: str, incarnation: int, is_gone: bool) -> None:
         """A node left, or its connection ended."""
@@ -174,7 +188,8 @@ class Book:
             if is_gone:
                 ask.is_listed, ask.was_away = False, True
                 if ask.key in self.owed_outcomes:
-                    self._close(ask, (ERROR, WORKER_LOST))  # remembered, not told
+                    self._close(ask, (ERROR, WORKER_LOST))  # remembered, and told only if it is back at once
+                    ask.is_unheard = True
             elif ask.kind == REQUEST:
                 self._close(ask, (ERROR, CANCELLED))
 

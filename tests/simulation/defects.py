@@ -443,4 +443,25 @@ class RestsAfterAnyFailure(Defect):
         return sorted(self.known & self.workers)[:1]
 
 
+class ChunkLost(Defect):
+    """A chunk on its way is dropped."""
+
+    laws = ("streams",)
+
+    def after(self, told: Told) -> Told:
+        envelope = told.envelope
+        return silent(told) if envelope is not None and envelope.kind == Kind.CHUNK and envelope.offset == 1 else told
+
+
+class TornReplyIsAnOutcome(Defect):
+    """A node that has missed a chunk of a reply is given the rest of it, and the REPLY."""
+
+    laws = ("whole streams", "one outcome")
+
+    def on_hear(self, peer: int, said: Said, now_ms: int) -> Told:
+        told = super().on_hear(peer, said, now_ms)
+        is_torn = said.envelope.kind == Kind.REPLY and said.envelope.stream and is_error(told, Code.RESEND)
+        return self.to_asker(told, said.envelope) if is_torn else told
+
+
 DEFECTS: dict[str, type[Defect]] = {defect.__name__: defect for defect in Defect.__subclasses__()}

@@ -29,12 +29,15 @@ class Link:
         self.is_joined = True  # the relay has not seen its end
         self.is_held = True  # the peer has not seen its end
         self.is_swallowing = False  # whatever is sent is lost, and nobody knows
+        self.is_deaf = False  # nothing more arrives at the relay but its end
         self.is_leaky = False  # the peer still finds what was on its way when it ended
         self.up: deque[Said] = deque()
         self._up_ms = 0
         self._down_ms = 0
 
     def send_up(self, said: Said) -> None:
+        if self.is_deaf:
+            return
         self.up.append(said)
         self._up_ms = max(self._up_ms, self.world.now_ms + self.peer.delay())
         self.world.at(self._up_ms, self._arrive_up, said)
@@ -59,6 +62,7 @@ class Link:
         """It ends: the two sides see it then. `is_torn`: what is on its way up is lost at once."""
         self.is_leaky = is_leaky
         if is_torn:
+            self.is_deaf = True
             self.give_up_rest()
         self.world.after(to_relay_ms, self.relay.close, self)
         self.world.after(to_peer_ms, self.peer.when_awake_lose, self)

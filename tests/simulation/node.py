@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from zproxy.envelope import Envelope
@@ -12,9 +12,11 @@ from .peer import Peer
 from .words import (
     ACCEPTED,
     CANCEL,
+    CHUNK,
     ERROR,
     GOODBYE,
     HELLO,
+    LAST,
     NEED_HELLO,
     NOT_SHARED,
     POST,
@@ -22,12 +24,20 @@ from .words import (
     REPLY,
     RESEND,
     RESENT,
+    WINDOW,
 )
 
 if TYPE_CHECKING:
     from .world import World
 
 LONGEST_MS = 120_000
+
+
+@dataclass(slots=True)
+class Incoming:
+    attempt: int
+    offset: int = 0
+    is_whole: bool = False
 
 
 @dataclass(slots=True)
@@ -41,6 +51,11 @@ class Want:
     deadline_ms: int  # by the node's clock
     copies: int = 0  # sent, and not refused with NEED_HELLO
     has_left: bool = False  # a POST that waits for nothing but NEED_HELLO
+    sizes: tuple[int, ...] = ()  # of its streams, in chunks
+    attempt: int = 0  # for which it sends them
+    sent: list[int] = field(default_factory=list)
+    windows: list[int] = field(default_factory=list)
+    incoming: dict[int, Incoming] = field(default_factory=dict)  # streams of its reply
 
 
 class Node(Peer):
@@ -55,12 +70,14 @@ class Node(Peer):
     # ---- what it wants ----
 
     def want(
-        self, kind: int, service: str, priority: int, flags: int, patience_ms: int, key_hash: int = 0
+        self, kind: int, service: str, priority: int, flags: int, patience_ms: int, key_hash: int = 0,
+        sizes: tuple[int, ...] = (),
     ) -> None:
         if self.is_leaving or self.is_gone:
             return
         self.sequence += 1
         want = Want(self.sequence, kind, service, priority, flags, key_hash, self.now_ms() + patience_ms)
+        want.sizes = sizes
         self.wants[want.sequence] = want
         if self.is_accepted and self.link is not None:
             self.send(want)
@@ -73,7 +90,7 @@ class Node(Peer):
         self.say(
             want.kind, service=want.service, incarnation=self.incarnation, sequence=want.sequence,
             remaining_ms=remaining_ms, priority=want.priority, flags=want.flags | (RESENT if want.copies else 0),
-            key_hash=want.key_hash,
+            key_hash=want.key_hash, stream=len(want.sizes),
         )
         want.copies += 1
         want.has_left = want.kind == POST
@@ -95,6 +112,11 @@ class Node(Peer):
         self.say(GOODBYE)
 
     # ---- what it hears ----
+
+    def welcomed(self) -> None:
+        for want in self.wants.values():
+            want.windows = []  # whatever is sent of them now is of no use
+            want.incoming.clear()
 
     def introduce(self, _: None) -> None:
         self.is_draining = False
@@ -119,9 +141,56 @@ class Node(Peer):
             self.is_draining = True
         elif kind == REPLY or kind == ERROR:
             self.hear_outcome(envelope)
+        elif kind == WINDOW:
+            self.hear_window(envelope)
+        elif kind == CHUNK:
+            self.hear_chunk(envelope)
         elif kind == PROGRESS or kind == ACCEPTED:
             if not 0 < envelope.sequence <= self.sequence:
                 raise Violation("known sequence", f"{self.name} never said #{envelope.sequence}")
+
+    def hear_window(self, envelope: Envelope) -> None:
+        want = self.wants.get(envelope.sequence)
+        if want is None:
+            return
+        if envelope.stream == 0:  # zproxy's: a worker has it now
+            want.attempt = envelope.attempt
+            want.sent = [0] * len(want.sizes)
+            want.windows = [envelope.offset] * len(want.sizes)
+        elif want.windows and envelope.attempt == want.attempt:
+            number = envelope.stream - 1
+            want.windows[number] = max(want.windows[number], envelope.offset)
+        else:
+            return
+        for number in range(len(want.sizes)):
+            self.send_chunks(want, number)
+
+    def send_chunks(self, want: Want, number: int) -> None:
+        size = want.sizes[number]
+        while want.sent[number] < min(size, want.windows[number]):
+            offset = want.sent[number]
+            want.sent[number] += 1
+            self.say(
+                CHUNK, incarnation=self.incarnation, sequence=want.sequence, attempt=want.attempt, stream=number + 1,
+                offset=offset, total=size, flags=LAST if offset + 1 == size else 0,
+            )
+
+    def hear_chunk(self, envelope: Envelope) -> None:
+        want = self.wants.get(envelope.sequence)
+        if want is None:
+            return
+        stream = want.incoming.get(envelope.stream)
+        if stream is None or stream.attempt != envelope.attempt or envelope.offset == 0:
+            stream = want.incoming[envelope.stream] = Incoming(envelope.attempt)
+        if envelope.offset == stream.offset:
+            stream.offset += 1
+            stream.is_whole = bool(envelope.flags & LAST)
+
+    def check_reply(self, want: Want, envelope: Envelope) -> None:
+        for number in range(1, envelope.stream + 1):
+            stream = want.incoming.get(number)
+            if stream is None or not stream.is_whole or stream.attempt != envelope.attempt:
+                raise Violation("whole streams", f"{self.name} #{want.sequence} is answered without stream {number}")
 
     def hear_outcome(self, envelope: Envelope) -> None:
         sequence = envelope.sequence
@@ -132,6 +201,8 @@ class Node(Peer):
             if want is not None:
                 self.send_again(want, envelope.code)
         elif want is not None:
+            if envelope.kind == REPLY:
+                self.check_reply(want, envelope)
             del self.wants[sequence]
             self.ended[sequence] = want.copies - 1
         elif sequence in self.ended:

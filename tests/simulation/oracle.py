@@ -20,6 +20,7 @@ from .words import (
     ALREADY_DONE,
     BUSY,
     CANCEL,
+    CHUNK,
     CODE_YOURS,
     CREDIT,
     DRAINING,
@@ -28,6 +29,7 @@ from .words import (
     GOODBYE,
     HANDLER_ERROR,
     HELLO,
+    LAST,
     NAME_IN_USE,
     NEED_HELLO,
     NOT_IDEMPOTENT,
@@ -44,6 +46,7 @@ from .words import (
     TIMEOUT,
     WANTS_PROGRESS,
     WELCOME,
+    WINDOW,
     WORKERS_CODES,
 )
 
@@ -95,6 +98,8 @@ class Oracle(Telling):
         elif kind == CREDIT:
             seat.credit = envelope.credit
             self._expect_drop(told, "CREDIT is answered")
+        elif kind == CHUNK or kind == WINDOW:
+            self._hear_stream(seat, envelope, told)
         else:
             self._hear_answer(seat, envelope, told)
 
@@ -155,15 +160,18 @@ class Oracle(Telling):
         deadline_ms = self.now_ms + envelope.remaining_ms
         known = self.asks.get(key)
         if known is not None and known.is_open:
+            self._cut_stream(known, seat)
             self._hear_again(known, deadline_ms, told)
             return
-        if known is not None and known.is_accepted and known.outcome != (ERROR, BUSY):  # BUSY: not kept, never begun
+        is_remembered = known is not None and known.is_accepted and not known.is_forgotten
+        if known is not None and is_remembered and known.outcome != (ERROR, BUSY):  # BUSY: not kept, never begun
             self._hear_after_end(known, told)
             return
         lane = envelope.priority, seat.node
         chain = (envelope.service, envelope.key_hash) if envelope.flags & ORDERED else None
         ask = Ask(key, lane, envelope.kind, envelope.service, chain, envelope.flags, self.now_ms, deadline_ms)
         ask.is_guarded = bool(envelope.flags & NOT_IDEMPOTENT)
+        ask.streams = envelope.stream
         self._open(ask)
         if told.verdict in ("PASS", "KEEP"):
             self.accepted += 1
@@ -180,7 +188,7 @@ class Oracle(Telling):
         if deadline_ms < ask.deadline_ms:
             ask.deadline_ms = deadline_ms
             self._expect_by(ask)
-        is_awaited = ask.awaits_resend or ask.was_away and ask.lease is None
+        is_awaited = ask.awaits_resend or (ask.was_away or ask.is_cut) and ask.lease is None
         if is_awaited and told.verdict in ("PASS", "KEEP"):
             ask.awaits_resend = ask.was_away = False
             self.resumed_bytes += FRAME_BYTES_MAX  # accepted once, it is taken in again however full it is
@@ -191,6 +199,57 @@ class Oracle(Telling):
             return
         ask.was_away = False
         self._expect_drop(told, "it is open, and comes again")
+
+    def _cut_stream(self, ask: Ask, seat: Seat) -> None:
+        """It comes again: what was cut off with the elder connection is to begin anew."""
+        if ask.lease is None or ask.streams_left == 0 or not ask.has_chunks or ask.forth == seat.conversation:
+            return
+        self._cut(ask)
+
+    def _cut(self, ask: Ask) -> None:
+        lease = ask.lease
+        assert lease is not None
+        lease.is_live = False
+        self.owed_cancels[lease.number] = lease
+        ask.is_cut = True
+        self._lose(ask)
+
+    def _hear_stream(self, seat: Seat, envelope: Envelope, told: Told) -> None:
+        lease = seat.held.get(envelope.lease) if seat.is_worker else None
+        ask = lease.ask if lease else self.open.get((seat.name, seat.incarnation, envelope.sequence))
+        if ask is None or ask.lease is None or lease is not None and not lease.is_live:
+            self._expect_drop(told, "a stream of nothing")
+            return
+        if ask.kind == POST or envelope.attempt != self._attempt(ask):
+            self._expect_drop(told, "a stream of another delivery")
+            return
+        if seat.is_worker:
+            self._pass_back(ask, envelope, told)
+            return
+        if envelope.kind == CHUNK:
+            if ask.forth != seat.conversation:
+                self._expect_drop(told, "it was not opened in this conversation")
+                return
+            ask.has_chunks = True
+            ask.streams_left -= bool(envelope.flags & LAST)
+        self.check(told.verdict == "PASS", "streams", "{} is not passed, but {}", envelope, told)
+        self.check(told.peer == ask.lease.seat.slot, "streams", "{} goes elsewhere: {}", envelope, told)
+        self._see(told)
+
+    def _pass_back(self, ask: Ask, envelope: Envelope, told: Told) -> None:
+        assert ask.lease is not None
+        ask.lease.given_ms = self.now_ms
+        node = self._named(False, ask.key[0])
+        is_there = node is not None and node.incarnation == ask.key[1] and ask.is_listed
+        conversation = node.conversation if node is not None and is_there else 0
+        if envelope.kind == CHUNK:
+            ask.back = ask.back or conversation
+            ask.is_torn |= conversation == 0 or conversation != ask.back
+        if not is_there:
+            self._expect_drop(told, "its node is not there")
+            return
+        self.check(told.verdict == "PASS", "streams", "{} is not passed, but {}", envelope, told)
+        self._see(told)
 
     def _hear_after_end(self, ask: Ask, told: Told) -> None:
         """A duplicate of what has ended: the same outcome, or word that there was one."""
@@ -277,14 +336,34 @@ class Oracle(Telling):
         if not ask.is_listed:
             self.check(told.frame is None, "right node", "the node of {} is gone, but {}", ask, told)
             self.undelivered_count += 1  # it may ask for it when it is back
+            ask.is_forgotten = bool(envelope.stream)
             self._close(ask, (envelope.kind, code))
             return
         self.check(told.envelope is not None, "one outcome", "{}: {} goes nowhere", ask, envelope)
+        if envelope.stream and self._is_torn(ask):
+            self._miss(ask, told)
+            return
         self.answering, self.answer = ask, (envelope.kind, code)
         self.delivered += envelope.kind == REPLY
         self._see(told)
         self.check(not ask.is_open, "right node", "{} is answered, but {}", ask, told)
         self.answering = self.answer = None
+
+    def _is_torn(self, ask: Ask) -> bool:
+        node = self._named(False, ask.key[0])
+        return ask.is_torn or node is None or ask.back != node.conversation
+
+    def _miss(self, ask: Ask, told: Told) -> None:
+        """Its node has not had all of the reply: it is as if there had been none."""
+        answer = told.envelope
+        self.undelivered_count += 1
+        ask.is_forgotten = True
+        self._close(ask, (ERROR, RESEND))
+        if answer is None or answer.kind != ERROR or answer.sequence != ask.key[2]:
+            raise Violation("whole streams", f"{ask}: its reply was torn, and {told}")
+        may_be_guarded = ask.is_guarded or ask.service in self.guarded_services
+        allowed = (RESEND, OUTCOME_UNKNOWN) if may_be_guarded else (RESEND,)
+        self.check(answer.code in allowed, "whole streams", "{}: its reply was torn, and {}", ask, told)
 
     # ---- what is said ----
 
@@ -307,10 +386,14 @@ class Oracle(Telling):
         if passed.kind == PROGRESS:
             self._expect_drop(instead, "PROGRESS that was not taken")
             return
+        if passed.kind == CHUNK:
+            self._miss_chunk(passed, told, instead)
+            return
         answer = instead.envelope
         seat = self.seats[told.peer or 0]
         ask = self.asks[seat.name, seat.incarnation, passed.sequence]
         self.undelivered_count += 1
+        ask.is_forgotten = bool(passed.stream)
         self.delivered -= passed.kind == REPLY
         if answer is None or answer.kind != ERROR or instead.peer != told.peer or answer.sequence != passed.sequence:
             raise Violation("one outcome", f"{ask}: not taken, and {instead}")
@@ -318,6 +401,15 @@ class Oracle(Telling):
         if ask.is_guarded or ask.service in self.guarded_services:
             allowed.add(OUTCOME_UNKNOWN)
         self.check(answer.code in allowed, "guarded once", "{}: not taken, and {}", ask, answer)
+
+    def _miss_chunk(self, passed: Envelope, told: Told, instead: Told) -> None:
+        """Its receiver did not take it."""
+        self._expect_drop(instead, "a chunk that was not taken")
+        seat = self.seats[told.peer or 0]
+        if seat.is_worker:
+            self._cut(seat.held[passed.lease].ask)
+            return
+        self.open[seat.name, seat.incarnation, passed.sequence].is_torn = True
 
     # ---- after a turn ----
 
@@ -413,7 +505,8 @@ class Oracle(Telling):
         self.check(len(self.open) - unheard <= live, "accounts", "{} are live, and {} open", live, len(self.open))
         used = surface.used()
         self.check(used["alarms"] <= live, "alarms", "{} for {} live requests", used["alarms"], live)
-        self.check(used["queued_bytes"] <= self.queue_bytes + self.resumed_bytes, "budget", "{} bytes wait", used["queued_bytes"])
+        queued = used["queued_bytes"]
+        self.check(queued <= self.queue_bytes + self.resumed_bytes, "budget", "{} bytes wait", queued)
         self.check(used["errands"] == 0, "rest", "{} errands are left", used["errands"])
         self.check(used["payloads"] == surface.kept(), "payloads", "{} are known, {} kept", used, surface.kept())
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STEPS_MAX = 10_000
 CHALLENGE_MS = 2000
-OUTCOMES = (int(Kind.REPLY), int(Kind.ERROR), int(Kind.PROGRESS))
+REFUSABLE = (int(Kind.REPLY), int(Kind.ERROR), int(Kind.PROGRESS), int(Kind.CHUNK))
 
 
 class Relay:
@@ -68,7 +68,7 @@ class Relay:
             self._trace(instead)
             self.oracle.unkept(told, instead)
             told = instead
-        elif told.verdict == "PASS" and told.envelope is not None and told.envelope.kind in OUTCOMES:
+        elif told.verdict == "PASS" and told.envelope is not None and told.envelope.kind in REFUSABLE:
             if random.random() < knobs.undelivered_share:
                 instead = self.surface.undelivered(told)
                 self._trace(instead)

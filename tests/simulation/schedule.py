@@ -28,6 +28,7 @@ class Knobs:
     patience_ms: int  # of a request, mostly at most
     guarded_share: float
     ordered_share: float
+    streamed_share: float  # of requests, and of replies
     unkept_share: float
     undelivered_share: float
     no_worker_wait_ms: int
@@ -60,6 +61,7 @@ def knobs_of(random: Random) -> Knobs:
         patience_ms=random.choice((500, 5000, 30_000)),
         guarded_share=random.choice((0.0, 0.2, 0.6)),
         ordered_share=random.choice((0.0, 0.0, 0.2, 0.8)),
+        streamed_share=random.choice((0.0, 0.0, 0.3)),
         unkept_share=random.choice((0.0, 0.0, 0.1)),
         undelivered_share=random.choice((0.0, 0.0, 0.1, 0.4)),
         no_worker_wait_ms=random.choice((0, 0, 700)),

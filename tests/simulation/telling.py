@@ -12,6 +12,7 @@ from .words import (
     BUSY,
     CANCEL,
     CANCELLED,
+    CHUNK,
     DRAINING,
     ERROR,
     FENCED,
@@ -30,6 +31,7 @@ from .words import (
     TIMEOUT,
     UNKNOWN,
     WANTS_ACCEPTED,
+    WINDOW,
     WORKER_LOST,
 )
 
@@ -58,6 +60,9 @@ class Telling(Book):
         kind = envelope.kind
         if kind == REQUEST or kind == POST:
             self._see_delivery(seat, envelope)
+        elif kind == CHUNK or kind == WINDOW:
+            lease = seat.held.get(envelope.lease)
+            self.check(lease is not None and lease.is_live, "streams", "{} has no such lease: {}", seat.name, envelope)
         elif kind == CANCEL:
             self._see_cancel(seat, envelope)
         elif kind == GOODBYE:
@@ -86,13 +91,16 @@ class Telling(Book):
         self.check(envelope.remaining_ms == left_ms, "time", "{}: {} ms are left, not so: {}", ask, left_ms, envelope)
         ask.is_guarded |= offer[0]
         ask.deliveries += 1
+        ask.streams_left, ask.forth, ask.back = ask.streams, 0, 0
+        ask.has_chunks = ask.is_torn = False
         self.leases.add(envelope.lease)
         ask.lease = seat.held[envelope.lease] = Lease(envelope.lease, seat, ask, self.now_ms, offer[1])
         self._unwait(ask)
 
     def _see_attempt(self, ask: Ask, envelope: Envelope) -> None:
         spent = self._spent(ask)
-        self.check(envelope.attempt == spent + 1, "attempts", "{}: attempt {} after {}", ask, envelope.attempt, spent)
+        made = self._attempt(ask)
+        self.check(envelope.attempt == made + 1, "attempts", "{}: attempt {} after {}", ask, envelope.attempt, made)
         self.check(spent < MAX_ATTEMPTS, "attempts", "{}: {} are made", ask, spent)
         if spent:
             self.check(not ask.is_guarded, "guarded once", "{} may have begun, and goes to another worker", ask)
@@ -164,8 +172,19 @@ class Telling(Book):
         elif kind == PROGRESS:
             ask = self.asks.get((seat.name, seat.incarnation, envelope.sequence))
             self.check(ask is not None and ask is self.answering, "right node", "{} is another's", envelope)
+        elif kind == CHUNK or kind == WINDOW:
+            self._see_stream(seat, envelope)
         elif kind != ERROR or envelope.code not in (NEED_HELLO, NOT_SHARED):
             self._see_outcome(seat, envelope)
+
+    def _see_stream(self, seat: Seat, envelope: Envelope) -> None:
+        ask = self.open.get((seat.name, seat.incarnation, envelope.sequence))
+        if ask is None or ask.lease is None:
+            raise Violation("streams", f"no worker has it: {line_of(envelope)}")
+        self.check(envelope.attempt == self._attempt(ask), "streams", "{} is of another delivery of {}", envelope, ask)
+        if envelope.kind == WINDOW and envelope.stream == 0:
+            self.check(ask.forth != seat.conversation, "streams", "{} is opened twice", ask)
+            ask.forth = seat.conversation
 
     def _see_accepted(self, seat: Seat, envelope: Envelope) -> None:
         ask = self.asks.get((seat.name, seat.incarnation, envelope.sequence))
@@ -182,6 +201,9 @@ class Telling(Book):
         if self._is_lost_post(ask, envelope):
             ask.is_accepted_told = True
             return
+        if ask.is_unheard and (envelope.kind, envelope.code) == ask.outcome:
+            ask.is_unheard = False
+            return
         self.check(ask.is_open, "one outcome", "{} has ended as {}, and now {}", ask, ask.outcome, envelope)
         if envelope.kind == ERROR and envelope.code == RESEND and ask is not self.answering:
             may_go_again = not (ask.is_guarded and self._spent(ask))
@@ -197,7 +219,7 @@ class Telling(Book):
             self.check(envelope.kind == ERROR, "one outcome", "a REPLY to {} that no worker gave", ask)
             self._see_reason(ask, envelope.code)
         if envelope.code not in (BUSY, OUTCOME_UNKNOWN, ALREADY_DONE):
-            self.check(envelope.attempt == self._spent(ask), "attempts", "{}: {} are said", ask, envelope.attempt)
+            self.check(envelope.attempt == self._attempt(ask), "attempts", "{}: {} are said", ask, envelope.attempt)
         self._close(ask, outcome)
 
     def _is_lost_post(self, ask: Ask, envelope: Envelope) -> bool:
@@ -220,6 +242,6 @@ class Telling(Book):
         elif code in (WORKER_LOST, RETRIES_EXHAUSTED, POISON):
             self.check(ask.is_lost and ask.lease is None, "lost", "{} is with a living worker", ask)
         elif code == OUTCOME_UNKNOWN:
-            self.check(bool(ask.flags & RESENT), "guarded once", "{} was never sent before", ask)
+            self.check(bool(ask.flags & RESENT) or ask.is_cut, "guarded once", "{} was never sent before", ask)
         else:
             self.check(code == BUSY, "one outcome", "{} ends in {}, but why?", ask, code)

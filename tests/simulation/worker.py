@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from zproxy.envelope import Code, Envelope, offers_pack
 
+from .book import Violation
 from .peer import Peer
 from .schedule import GUARDED
 from .words import (
     BUSY,
     CANCEL,
     CANCELLED,
+    CHUNK,
     CREDIT,
     ERROR,
     GOODBYE,
     HANDLER_ERROR,
+    LAST,
     POST,
     PROGRESS,
     READY,
     REPLY,
     REQUEST,
+    WINDOW,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +43,7 @@ class Job:
     random: Random  # of this delivery alone
     is_begun: bool = False
     is_answered: bool = False
+    offsets: list[int] = field(default_factory=list)  # of its streams; -1: whole
 
 
 class Worker(Peer):
@@ -87,6 +92,8 @@ class Worker(Peer):
             self.take(envelope)
         elif kind == CANCEL:
             self.hear_cancel(envelope)
+        elif kind == CHUNK:
+            self.hear_chunk(envelope)
         elif kind == GOODBYE:
             if self.is_leaving:
                 self.world.replace(self)
@@ -100,15 +107,39 @@ class Worker(Peer):
         if job.random.random() < 0.04:
             self.answer(job, ERROR, code=BUSY)
             return
-        self.queue.append(job)
-        self.begin_next()
+        job.offsets = [0] * envelope.stream
+        self.queue_whole(job)
+
+    def queue_whole(self, job: Job) -> None:
+        """All its streams are here."""
+        if all(offset < 0 for offset in job.offsets):
+            self.queue.append(job)
+            self.begin_next()
+
+    def hear_chunk(self, envelope: Envelope) -> None:
+        job = self.jobs.get(envelope.lease)
+        if job is None or job.is_begun:
+            return
+        number = envelope.stream - 1
+        expected = job.given.attempt, job.offsets[number]
+        if (envelope.attempt, envelope.offset) != expected:
+            raise Violation("whole streams", f"{self.name} has {envelope} of {job.given}, after {job.offsets}")
+        job.offsets[number] += 1
+        if envelope.flags & LAST:
+            job.offsets[number] = -1
+        else:
+            self.say_about(
+                job.given, WINDOW, attempt=envelope.attempt, stream=envelope.stream, offset=envelope.offset + 5
+            )
+        self.queue_whole(job)
 
     def hear_cancel(self, envelope: Envelope) -> None:
         job = self.jobs.get(envelope.lease)
         if job is None:
             return
         if not job.is_begun:
-            self.queue.remove(job)
+            if job in self.queue:
+                self.queue.remove(job)
             self.answer(job, ERROR, code=CANCELLED)
         elif job.random.random() < 0.5:
             self.answer(job, ERROR, code=CANCELLED)  # it goes on to its end, in vain
@@ -138,10 +169,22 @@ class Worker(Peer):
         if self.jobs.get(job.given.lease) is job:
             luck = job.random.random()
             if luck < 0.85:
-                self.answer(job, REPLY)
+                self.answer(job, REPLY, stream=self.send_chunks(job))
             else:
                 self.answer(job, ERROR, code=HANDLER_ERROR if luck < 0.94 else MINE if luck < 0.98 else ODD)
         self.begin_next()
+
+    def send_chunks(self, job: Job) -> int:
+        """Of the reply: how many streams belong to it?"""
+        if job.given.kind == POST or job.random.random() >= self.world.knobs.streamed_share:
+            return 0
+        size = job.random.randint(1, 4)
+        for offset in range(size):
+            self.say_about(
+                job.given, CHUNK, attempt=job.given.attempt, stream=1, offset=offset, total=size,
+                flags=LAST if offset + 1 == size else 0,
+            )
+        return 1
 
     def answer(self, job: Job, kind: int, **fields: Any) -> None:
         del self.jobs[job.given.lease]

@@ -209,7 +209,10 @@ class World:
         patience_ms = random.randrange(1, knobs.patience_ms + 1)
         service = "blue" if random.random() < 0.03 else random.choice(SERVICES)
         priority = random.choice((1, 1, 1, 0, 2))
-        random.choice(self.nodes).want(kind, service, priority, flags, patience_ms, key_hash)
+        sizes: tuple[int, ...] = ()
+        if kind == REQUEST and random.random() < knobs.streamed_share:
+            sizes = tuple(random.randint(1, 7) for _ in range(random.randint(1, 2)))
+        random.choice(self.nodes).want(kind, service, priority, flags, patience_ms, key_hash, sizes)
 
     def do_post(self, random: Random) -> None:
         self.do_request(random, POST)

@@ -152,7 +152,7 @@ def test_an_incarnation_that_is_not_the_connections_is_malformed() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [Kind.WELCOME, Kind.READY, Kind.CREDIT, Kind.ACCEPTED, Kind.REPLY, Kind.PROGRESS, Kind.CHUNK, Kind.WINDOW]
+    "kind", [Kind.WELCOME, Kind.READY, Kind.CREDIT, Kind.ACCEPTED, Kind.REPLY, Kind.PROGRESS]
 )
 def test_what_a_node_may_not_say_is_malformed(kind: Kind) -> None:
     node = Desk().node(1)
@@ -163,18 +163,13 @@ def test_what_a_node_may_not_say_is_malformed(kind: Kind) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [Kind.WELCOME, Kind.HELLO, Kind.ACCEPTED, Kind.REQUEST, Kind.POST, Kind.CANCEL, Kind.CHUNK, Kind.WINDOW],
+    [Kind.WELCOME, Kind.HELLO, Kind.ACCEPTED, Kind.REQUEST, Kind.POST, Kind.CANCEL],
 )
 def test_what_a_worker_may_not_say_is_malformed(kind: Kind) -> None:
     worker = Desk().worker(2)
     name = "worker-2" if kind == Kind.HELLO else ""
     told = worker.say(kind, name=name, incarnation=1, sequence=1, stream=1, service="s", remaining_ms=1)
     assert str(told) == "SAY 2 ERROR MALFORMED"
-
-
-def test_a_chunk_is_told_that_there_are_no_streams_yet() -> None:
-    node = Desk().node(1)
-    assert "no streams" in node.say(Kind.CHUNK, incarnation=1, sequence=1, stream=1).sentence
 
 
 def test_a_name_where_a_peer_may_not_write_one_is_malformed() -> None:

@@ -407,7 +407,6 @@ def malformed_envelopes() -> list[Vector]:
         ("an error without code", "field", frame_of("ERROR", **ASKED)),
         ("a cancel without incarnation", "field", frame_of("CANCEL", sequence=1)),
         ("a chunk of no stream", "field", frame_of("CHUNK", **LEASED)),
-        ("a window of no stream", "field", frame_of("WINDOW", **LEASED)),
     ]
     return [{"title": title, "reason": reason, "hex": frame.hex()} for title, reason, frame in cases]
 

@@ -51,7 +51,8 @@ cdef void broker_malformed(
     Broker* broker, uint32_t peer, const char* fault_words, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil
 
-# The node at which a PASS is aimed takes no more now: its outcome counts as undelivered, and an ERROR goes instead,
+# The peer at which a PASS is aimed takes no more now. A stream's message is dropped, and the stream cut off; else it is
+# a node, its outcome counts as undelivered, and an ERROR goes instead,
 # small enough to be queued anyhow: RESEND, or OUTCOME_UNKNOWN where it may not run twice.
 cdef void broker_undelivered(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 

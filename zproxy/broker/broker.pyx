@@ -17,7 +17,8 @@ from zproxy.broker.dispatch cimport dispatch_address, dispatch_again, dispatch_n
 from zproxy.broker.index cimport index_close, index_open
 from zproxy.broker.keeping cimport keeping_close, keeping_open
 from zproxy.broker.ledger cimport (
-    errand_drop, ledger_free, ledger_keep, ledger_retain, ledger_settle, ledger_unkeep, ledger_unwait
+    errand_drop, ledger_free, ledger_keep, ledger_retain, ledger_settle, ledger_uncount, ledger_unkeep,
+    ledger_unwait
 )
 from zproxy.broker.outcome cimport outcome_progress, outcome_take, outcome_undelivered
 from zproxy.broker.peer cimport (
@@ -40,11 +41,13 @@ from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_numb
 from zproxy.broker.service cimport Service, services_close, services_open
 from zproxy.broker.speech cimport say, say_error, say_malformed, say_outcome
 from zproxy.broker.state cimport take_in_hand
+from zproxy.broker.stream cimport stream_back, stream_cut, stream_forth, stream_open
 from zproxy.broker.verdict cimport REQUEST_NONE, verdict_clear, verdict_spend
 from zproxy.broker.waiting cimport waiting_close, waiting_oldest_ms, waiting_open
 from zproxy.counters cimport MANAGED_LATE, counter_add
 from zproxy.envelope cimport (
-    ACCEPTED, CANCEL, CHUNK, CREDIT, ERROR, GOODBYE, HAS_PROGRESS, HAS_STEP, HELLO, POISON, POST, PROGRESS, READY,
+    ACCEPTED, CANCEL, CHUNK, CREDIT, ERROR, GOODBYE, HAS_PROGRESS, HAS_STEP, HELLO, OUTCOME_UNKNOWN, POISON, POST,
+    PROGRESS, READY,
     REPLY, REQUEST, RESEND, WELCOME, WINDOW, WORKER_LOST, EnvelopeView, Head, Kind
 )
 
@@ -105,7 +108,7 @@ cdef void broker_unsent(Broker* broker, uint32_t peer, const EnvelopeView* envel
         return
     request = &broker.requests.table[slot]
     request.is_unsent = True
-    request.attempt -= 1
+    ledger_uncount(broker, slot)
     if request.payload != <uint32_t>PAYLOAD_NONE:
         return
     ledger_keep(broker, slot)
@@ -139,21 +142,23 @@ cdef inline bint is_demand(uint8_t kind) noexcept nogil:
     return kind == <int>REQUEST or kind == <int>POST
 
 
+cdef inline bint is_streams(uint8_t kind) noexcept nogil:
+    return kind == <int>CHUNK or kind == <int>WINDOW
+
+
 cdef inline bint may_node_say(uint8_t kind) noexcept nogil:
-    return is_demand(kind) or kind == <int>HELLO or kind == <int>CANCEL or kind == <int>GOODBYE
+    return is_demand(kind) or is_streams(kind) or kind == <int>HELLO or kind == <int>CANCEL or kind == <int>GOODBYE
 
 
 cdef inline bint may_worker_say(uint8_t kind) noexcept nogil:
     return (
         kind == <int>REPLY or kind == <int>ERROR or kind == <int>PROGRESS or kind == <int>READY or kind == <int>CREDIT
-        or kind == <int>GOODBYE
+        or kind == <int>GOODBYE or is_streams(kind)
     )
 
 
 # Why a peer of this role may not say it, in words, or NULL.
 cdef const char* fault_of(const Peer* peer, const Head* head) noexcept nogil:
-    if head.kind == <int>CHUNK or head.kind == <int>WINDOW:
-        return b"this version of zproxy has no streams: keep to max_message"
     if peer.role == ROLE_NODE and not may_node_say(head.kind):
         return b"its kind is not a node's to say: workers connect to a backend, nodes to a frontend"
     if peer.role == ROLE_WORKER and not may_worker_say(head.kind):
@@ -195,6 +200,8 @@ cdef void node_hear(
     elif is_demand(kind):
         peer_listen(broker, node, &envelope.head)
         demand_take(broker, node, envelope, message_bytes, verdict)
+    elif is_streams(kind):
+        stream_forth(broker, node, envelope, verdict)
     elif kind == <int>CANCEL:
         demand_cancel(broker, node, envelope, verdict)
     else:
@@ -210,6 +217,8 @@ cdef void worker_hear(
     elif kind == <int>PROGRESS:
         peer_listen(broker, worker, &envelope.head)
         outcome_progress(broker, worker, envelope, verdict)
+    elif is_streams(kind):
+        stream_back(broker, worker, envelope, verdict)
     elif kind == <int>CREDIT:
         presence_credit(broker, worker, envelope)
     else:
@@ -254,6 +263,10 @@ cdef void broker_malformed(
 
 
 cdef void broker_undelivered(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    if is_streams(envelope.head.kind):
+        stream_cut(broker, peer_at(&broker.peers, verdict.peer), envelope)
+        verdict.kind = VERDICT_DROP
+        return
     outcome_undelivered(broker, envelope, verdict)
 
 
@@ -277,6 +290,12 @@ cdef void broker_unretained(Broker* broker) noexcept nogil:
 
 # It will not be delivered again: how often it was, who had it last, and what can be done.
 cdef void say_ending(Broker* broker, const Request* request, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    if request.code == <int>OUTCOME_UNKNOWN:
+        sentence_begin(&broker.sentence, b"a stream of it was cut off, and it may not run twice: ask service ")
+        sentence_name(&broker.sentence, request.service.name, request.service.name_bytes)
+        sentence_words(&broker.sentence, b" what became of it")
+        say_outcome(broker, request, request.code, envelope, verdict)
+        return
     sentence_begin(&broker.sentence, b"worker ")
     sentence_name(&broker.sentence, request.worker.name, request.worker.name_bytes)
     sentence_words(&broker.sentence, b" gave no sign for too long" if request.worker.is_known else b" is gone")
@@ -320,6 +339,9 @@ cdef void errand_do(Broker* broker, uint32_t slot, EnvelopeView* envelope, Verdi
         verdict_spend(verdict, ledger_unkeep(broker, slot))
     elif request.state == <int>REQUEST_AWAITED:
         say_resend(broker, request, envelope, verdict)
+    elif request.state == <int>REQUEST_LEASED and request.streams:
+        say_about(broker, slot, request.node, WINDOW, envelope, verdict)
+        stream_open(broker, request, envelope)
     elif request.state == <int>REQUEST_LEASED:
         say_about(broker, slot, request.node, ACCEPTED, envelope, verdict)
     elif request.state == <int>REQUEST_BEHIND:

@@ -7,8 +7,8 @@ from zproxy.broker.deadline cimport deadline_arm
 from zproxy.broker.dispatch cimport dispatch_address, dispatch_arrival, dispatch_finds_nobody
 from zproxy.broker.index cimport INDEX_NONE, index_find
 from zproxy.broker.ledger cimport (
-    ledger_abandon, ledger_accept, ledger_arm, ledger_end, ledger_free, ledger_keep, ledger_order, ledger_queue,
-    ledger_retain, ledger_settle, ledger_split, ledger_unkeep, ledger_unwait, ledger_wait
+    ledger_abandon, ledger_accept, ledger_arm, ledger_free, ledger_keep, ledger_order, ledger_queue,
+    ledger_retain, ledger_settle, ledger_unkeep, ledger_unwait, ledger_wait
 )
 from zproxy.broker.peer cimport Peer
 from zproxy.broker.recall cimport recall_answer, recall_code
@@ -17,13 +17,14 @@ from zproxy.broker.request cimport (
     request_is_nobodys
 )
 from zproxy.broker.rest cimport rest_fail
-from zproxy.broker.retry cimport MISHAP_SILENT, retry_is_possible, retry_refusal, retry_resume, retry_take
+from zproxy.broker.retry cimport MISHAP_SILENT, retry_elsewhere, retry_is_possible, retry_resume
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_number, sentence_words
 from zproxy.broker.service cimport (
     Service, service_find, service_has_worker, service_is_guarded, service_obtain, service_settle, service_was_offered
 )
-from zproxy.broker.speech cimport say_error, say_outcome
+from zproxy.broker.speech cimport say_error, say_malformed, say_outcome
 from zproxy.broker.state cimport take_in_hand
+from zproxy.broker.stream cimport STREAMS_MAX, stream_resume
 from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_KEEP, VERDICT_PASS, verdict_spend
 from zproxy.counters cimport (
     MANAGED_CANCELLED, MANAGED_DROPPED_CANCELS, MANAGED_EXPIRED, MANAGED_EXPIRED_NO_WORKER,
@@ -104,6 +105,9 @@ cdef void say_unknown(Broker* broker, const uint8_t* service, uint8_t service_by
 
 # Says why a new request is not accepted; or False: it may be.
 cdef bint demand_refuse(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    if envelope.head.stream > <uint64_t>STREAMS_MAX or envelope.head.stream and envelope.head.kind == <int>POST:
+        say_malformed(broker, node, b"it has more than 64 streams, or is a POST with streams", envelope, verdict)
+        return True
     if envelope.head.flags & <int>SHARED:
         sentence_begin(&broker.sentence, b"this version of zproxy shares no memory: send it with frames")
         refuse(broker, node, NOT_SHARED, MANAGED_REFUSED_NOT_SHARED, envelope, verdict)
@@ -183,6 +187,8 @@ cdef void demand_take(
 ) noexcept nogil:
     cdef uint32_t slot = index_find(&broker.open, node.number, envelope.head.sequence)
     cdef Service* service
+    if slot != <uint32_t>INDEX_NONE:
+        slot = stream_resume(broker, slot)
     if slot != <uint32_t>INDEX_NONE and broker.requests.table[slot].state == <int>REQUEST_AWAITED:
         demand_resume(broker, slot, message_bytes, envelope, verdict)
         return
@@ -332,25 +338,16 @@ cdef void lease_fault(Broker* broker, const Request* request) noexcept nogil:
     sentence_words(&broker.sentence, b" ms: give it more time, or look what the worker does")
 
 
-# Its worker has given no sign for too long: it keeps the place, and the request goes on without it, or ends by an
-# errand.
+# Its worker has given no sign for too long. Without memory it is looked at again after another such time.
 cdef void lease_revoke(Broker* broker, uint32_t slot) noexcept nogil:
-    cdef uint32_t heir = ledger_split(broker, slot)
     cdef Request* request
-    cdef uint16_t refusal
-    if heir == <uint32_t>REQUEST_NONE:
+    if not retry_elsewhere(broker, slot, MISHAP_SILENT):
         request = &broker.requests.table[slot]
         request.lease_due_ms = broker.now_ms + request.lease_ms
         ledger_arm(broker, slot)
         return
     counter_add(broker.counters, MANAGED_LEASES_EXPIRED, 1)
     rest_fail(broker, broker.requests.table[slot].worker)
-    ledger_abandon(broker, slot)
-    refusal = retry_refusal(&broker.requests.table[heir], MISHAP_SILENT)
-    if refusal == 0:
-        retry_take(broker, heir, MISHAP_SILENT, 0)
-    else:
-        ledger_end(broker, heir, refusal, MANAGED_FAILED)
 
 
 # The alarm came before the deadline. Is that no reason to end it?

@@ -9,8 +9,10 @@ Rule 2. Nobody overtakes: what arrives goes out at once only where nothing waits
 from libc.stdint cimport int64_t, uint32_t
 
 from zproxy.broker.peer cimport Peer
+from zproxy.broker.request cimport Request
 from zproxy.broker.service cimport Service
 from zproxy.broker.state cimport Broker
+from zproxy.broker.verdict cimport Verdict
 from zproxy.envelope cimport EnvelopeView, Head
 
 # The worker that takes a request which has just come for the service; NULL: it has to wait.
@@ -28,6 +30,11 @@ cdef uint32_t dispatch_next(Broker* broker) noexcept nogil
 
 # The envelope of a request's own message becomes its worker's.
 cdef void dispatch_address(Broker* broker, uint32_t slot, EnvelopeView* envelope) noexcept nogil
+
+# A worker's message about a request becomes its node's, who is there.
+cdef void dispatch_back(
+    const Request* request, const Peer* worker, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil
 
 # A worker may be able to take (again): a place is free, its credit, its offers or its outbox have changed.
 cdef void worker_changed(Broker* broker, Peer* worker) noexcept nogil

@@ -12,7 +12,7 @@ from zproxy.broker.request cimport Request, lease_of
 from zproxy.broker.service cimport (
     Service, service_is_guarded, service_lanes, service_of_turn, service_pick, service_source, service_taken
 )
-from zproxy.broker.verdict cimport REQUEST_NONE
+from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_PASS
 from zproxy.broker.waiting cimport waiting_next
 from zproxy.envelope cimport ORDERED, POST, EnvelopeView, Head
 
@@ -20,7 +20,7 @@ from zproxy.envelope cimport ORDERED, POST, EnvelopeView, Head
 cdef void request_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nogil:
     cdef Request* request = &broker.requests.table[slot]
     ledger_lease(broker, slot, worker)
-    if request.kind == <int>POST and request.wants_accepted and request.is_listed:
+    if request.is_listed and (request.streams or request.kind == <int>POST and request.wants_accepted):
         errand_add(broker, slot)
 
 
@@ -114,6 +114,18 @@ cdef void dispatch_address(Broker* broker, uint32_t slot, EnvelopeView* envelope
     envelope.head.conversation = request.worker.conversation
     envelope.head.name_bytes = request.node.name_bytes
     envelope.name = request.node.name
+
+
+cdef void dispatch_back(
+    const Request* request, const Peer* worker, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    envelope.head.lease = 0
+    envelope.head.attempt = request.attempt
+    envelope.head.conversation = request.node.conversation
+    envelope.head.name_bytes = worker.name_bytes
+    envelope.name = worker.name
+    verdict.kind = VERDICT_PASS
+    verdict.peer = request.node.slot
 
 
 cdef void worker_changed(Broker* broker, Peer* worker) noexcept nogil:

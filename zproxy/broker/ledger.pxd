@@ -38,6 +38,10 @@ cdef void ledger_unwait(Broker* broker, uint32_t slot) noexcept nogil
 # It is the worker's: a new lease, one attempt and one place more.
 cdef void ledger_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nogil
 
+# Its worker has not begun: this delivery does not count. But chunks carry the number of theirs, so that of a streamed
+# request grows all the same, and so do the deliveries it may have.
+cdef void ledger_uncount(Broker* broker, uint32_t slot) noexcept nogil
+
 # The worker's place is free again.
 cdef void ledger_unlease(Broker* broker, uint32_t slot) noexcept nogil
 

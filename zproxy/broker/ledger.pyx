@@ -1,6 +1,6 @@
 """Ledger: a request's steps, booked everywhere at once; see ledger.pxd for the contract."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from zproxy.broker.budget cimport budget_charge, budget_discharge
 from zproxy.broker.chain cimport chain_enter, chain_leave, chain_release, chain_share, chains_reserve
@@ -60,6 +60,7 @@ cdef void request_describe(Request* request, const Head* head) noexcept nogil:
     request.was_resent = (head.flags & <int>RESENT) != 0
     request.max_attempts = head.max_attempts or ATTEMPTS
     request.is_ordered = (head.flags & <int>ORDERED) != 0
+    request.streams = <uint8_t>head.stream
 
 
 cdef inline int ledger_reserve(Broker* broker) noexcept nogil:
@@ -144,6 +145,9 @@ cdef void ledger_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nog
     request.worker = worker
     request.since_ms = broker.now_ms
     request.attempt += 1
+    request.streams_left = request.streams
+    request.forth_conversation = request.back_conversation = 0
+    request.is_torn = request.has_chunks = False
     budget_discharge(request, &broker.queued_bytes)
     request.lease_ms = service_lease_ms(&broker.services, request.service)
     request.lease_due_ms = INT64_MAX
@@ -155,6 +159,14 @@ cdef void ledger_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nog
     worker.in_flight_bytes += request.message_bytes
     worker.references += 1
     counter_add(broker.counters, MANAGED_DELIVERIES, 1)
+
+
+cdef void ledger_uncount(Broker* broker, uint32_t slot) noexcept nogil:
+    cdef Request* request = request_at(broker, slot)
+    if request.streams == 0:
+        request.attempt -= 1
+    elif request.max_attempts < 0xFFFF:
+        request.max_attempts += 1
 
 
 cdef void ledger_unlease(Broker* broker, uint32_t slot) noexcept nogil:

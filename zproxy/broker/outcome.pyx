@@ -2,18 +2,19 @@
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from zproxy.broker.dispatch cimport worker_freed
+from zproxy.broker.dispatch cimport dispatch_back, worker_freed
 from zproxy.broker.ledger cimport (
-    ledger_end, ledger_free, ledger_settle, ledger_undeliver, ledger_unkeep, ledger_unlease
+    ledger_end, ledger_free, ledger_settle, ledger_uncount, ledger_undeliver, ledger_unkeep, ledger_unlease
 )
 from zproxy.broker.peer cimport Peer, peer_at, peer_is_there
 from zproxy.broker.recall cimport recall_outcome, recall_undo
 from zproxy.broker.request cimport REQUEST_ABANDONED, Request, lease_find
 from zproxy.broker.rest cimport rest_forgive
 from zproxy.broker.retry cimport MISHAP_FAILED, MISHAP_RETURNED, retry_refusal, retry_take
-from zproxy.broker.sentence cimport sentence_begin
+from zproxy.broker.sentence cimport sentence_begin, sentence_words
 from zproxy.broker.speech cimport say_error
-from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_DROP, VERDICT_KEEP, VERDICT_PASS, verdict_spend
+from zproxy.broker.stream cimport stream_is_torn
+from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_DROP, VERDICT_KEEP, verdict_spend
 from zproxy.counters cimport (
     MANAGED_DELIVERED, MANAGED_DROPPED_PROGRESS, MANAGED_FAILED, MANAGED_LATE, MANAGED_RETURNED, counter_add
 )
@@ -31,19 +32,6 @@ cdef inline bint is_workers_code(uint16_t code) noexcept nogil:
     )
 
 
-# A worker's message about a request becomes its node's.
-cdef void outcome_pass(
-    const Request* request, const Peer* worker, EnvelopeView* envelope, Verdict* verdict
-) noexcept nogil:
-    envelope.head.lease = 0
-    envelope.head.attempt = request.attempt
-    envelope.head.conversation = request.node.conversation
-    envelope.head.name_bytes = worker.name_bytes
-    envelope.name = worker.name
-    verdict.kind = VERDICT_PASS
-    verdict.peer = request.node.slot
-
-
 # Goes on in spite of its worker's ERROR? BUSY: the worker has not begun, so no attempt was made. A handler's error that
 # spends an attempt spends the last one as RETRIES_EXHAUSTED, with its own content.
 cdef bint error_forgive(Broker* broker, uint32_t slot, Head* head) noexcept nogil:
@@ -51,7 +39,7 @@ cdef bint error_forgive(Broker* broker, uint32_t slot, Head* head) noexcept nogi
     cdef uint16_t refusal
     if head.code == <int>BUSY:
         counter_add(broker.counters, MANAGED_RETURNED, 1)
-        request.attempt -= 1
+        ledger_uncount(broker, slot)
         retry_take(broker, slot, MISHAP_RETURNED, head.remaining_ms or broker.limits.retry_after_ms)
         return True
     if head.code != <int>HANDLER_ERROR or not request.retries_errors or request.is_guarded:
@@ -83,6 +71,24 @@ cdef void outcome_store(Broker* broker, Verdict* verdict) noexcept nogil:
     verdict.kind = VERDICT_DROP
 
 
+# It was passed, and does not reach its node: that one is asked to send the request again.
+cdef void outcome_fail(Broker* broker, const char* reason, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    cdef Peer* node = peer_at(&broker.peers, verdict.peer)
+    cdef uint16_t attempt = envelope.head.attempt
+    cdef bint may_ask_again = broker.passed.is_kept or not broker.passed.is_guarded
+    if not broker.passed.is_again:
+        ledger_undeliver(broker, broker.passed.counter, broker.passed.service)
+    if not broker.passed.is_kept:
+        recall_undo(broker)
+    sentence_begin(&broker.sentence, reason)
+    sentence_words(&broker.sentence, b": send it again" if may_ask_again else b", and it may not run twice")
+    say_error(
+        broker, node, RESEND if may_ask_again else OUTCOME_UNKNOWN, envelope.head.incarnation, envelope.head.sequence,
+        envelope, verdict
+    )
+    envelope.head.attempt = attempt
+
+
 # To its node, unless it goes on.
 cdef void request_over(
     Broker* broker, uint32_t slot, const Peer* worker, EnvelopeView* envelope, uint64_t message_bytes,
@@ -95,16 +101,18 @@ cdef void request_over(
         head.code = <int>HANDLER_ERROR
     if is_error and error_forgive(broker, slot, head):
         return
-    outcome_pass(request, worker, envelope, verdict)
+    dispatch_back(request, worker, envelope, verdict)
     broker.passed.counter = MANAGED_FAILED if is_error else MANAGED_DELIVERED
     broker.passed.service = request.service.number
     broker.passed.is_guarded = request.is_guarded
     broker.passed.is_again = False
-    broker.passed.is_kept = recall_outcome(broker, request, message_bytes, verdict)
+    broker.passed.is_kept = recall_outcome(broker, request, message_bytes, head.stream == 0, verdict)
     verdict_spend(verdict, ledger_unkeep(broker, slot))
     ledger_settle(broker, slot, broker.passed.counter)
     if not peer_is_there(request.node):
         outcome_store(broker, verdict)
+    elif head.stream and stream_is_torn(request):
+        outcome_fail(broker, b"this node has missed a part of the answer", envelope, verdict)
     ledger_free(broker, slot)
 
 
@@ -154,27 +162,12 @@ cdef void outcome_progress(Broker* broker, Peer* worker, EnvelopeView* envelope,
     if not request.wants_progress or not peer_is_there(request.node) or request.kind == <int>POST:
         counter_add(broker.counters, MANAGED_DROPPED_PROGRESS, 1)
         return
-    outcome_pass(request, worker, envelope, verdict)
+    dispatch_back(request, worker, envelope, verdict)
 
 
 cdef void outcome_undelivered(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
-    cdef Peer* node = peer_at(&broker.peers, verdict.peer)
-    cdef uint16_t attempt = envelope.head.attempt
-    cdef bint may_ask_again = broker.passed.is_kept or not broker.passed.is_guarded
     verdict.kind = VERDICT_DROP     # what is spent stays to be dropped
     if envelope.head.kind == <int>PROGRESS:
         counter_add(broker.counters, MANAGED_DROPPED_PROGRESS, 1)
-        return
-    if not broker.passed.is_again:
-        ledger_undeliver(broker, broker.passed.counter, broker.passed.service)
-    if not broker.passed.is_kept:
-        recall_undo(broker)
-    if may_ask_again:
-        sentence_begin(&broker.sentence, b"this node had too much unread to take the answer: read, and send it again")
     else:
-        sentence_begin(&broker.sentence, b"this node had too much unread to take the answer, and it may not run twice")
-    say_error(
-        broker, node, RESEND if may_ask_again else OUTCOME_UNKNOWN, envelope.head.incarnation, envelope.head.sequence,
-        envelope, verdict
-    )
-    envelope.head.attempt = attempt
+        outcome_fail(broker, b"this node had too much unread to take the answer", envelope, verdict)

@@ -15,6 +15,7 @@ class BrokerProbe:
         seed: int = ...,
         policy: str = ...,
         policies: dict[str, str] | None = ...,
+        window_bytes: int = ...,
         queue_bytes: int = ...,
         queue_node_bytes: int = ...,
         queue_service_bytes: int = ...,

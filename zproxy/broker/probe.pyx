@@ -56,13 +56,14 @@ cdef class BrokerProbe:
 
     def __cinit__(
         self, int64_t no_worker_wait_ms=0, uint32_t retry_after_ms=500, uint64_t seed=1, str policy=POLICIES[0],
-        dict policies=None, uint64_t queue_bytes=1 << 62, uint64_t queue_node_bytes=1 << 62,
+        dict policies=None, uint64_t window_bytes=4, uint64_t queue_bytes=1 << 62, uint64_t queue_node_bytes=1 << 62,
         uint64_t queue_service_bytes=1 << 62, uint64_t retain_bytes=1 << 30, uint64_t retain_node_bytes=1 << 30,
         uint64_t dedup_bytes=1 << 30, int64_t dedup_ms=600000, int64_t absence_ms=60000,
     ):
         cdef Limits limits
         limits.no_worker_wait_ms = no_worker_wait_ms
         limits.retry_after_ms = retry_after_ms
+        limits.window_bytes = window_bytes
         limits.queue_bytes = queue_bytes
         limits.queue_node_bytes = queue_node_bytes
         limits.queue_service_bytes = queue_service_bytes

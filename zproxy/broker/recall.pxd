@@ -14,10 +14,10 @@ from zproxy.broker.state cimport Broker
 from zproxy.broker.verdict cimport Verdict
 from zproxy.envelope cimport EnvelopeView
 
-# The message in hand, of `message_bytes`, is the outcome. Is it to be kept? Then the verdict's payload says under which
-# number.
+# The message in hand, of `message_bytes`, is the outcome; all of it, if `is_whole`. Is it to be kept? Then the
+# verdict's payload says under which number.
 cdef bint recall_outcome(
-    Broker* broker, const Request* request, uint64_t message_bytes, Verdict* verdict
+    Broker* broker, const Request* request, uint64_t message_bytes, bint is_whole, Verdict* verdict
 ) noexcept nogil
 
 # An ERROR of zproxy's own is; of a post nothing is remembered, it is never sent again.

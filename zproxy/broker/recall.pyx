@@ -36,7 +36,7 @@ cdef void outcome_evict(Broker* broker, uint32_t payload, Verdict* verdict) noex
 
 # The number is taken before the evicted one is given back: the verdict names both.
 cdef bint recall_outcome(
-    Broker* broker, const Request* request, uint64_t message_bytes, Verdict* verdict
+    Broker* broker, const Request* request, uint64_t message_bytes, bint is_whole, Verdict* verdict
 ) noexcept nogil:
     cdef Peer* node = request.node
     cdef uint64_t owners = broker.memory.owners
@@ -48,7 +48,7 @@ cdef bint recall_outcome(
     if entry != NULL:
         entry.attempt = request.attempt
         is_kept = (
-            keeping_reserve(&broker.keeping, broker.requests.capacity + 1) == 0
+            is_whole and keeping_reserve(&broker.keeping, broker.requests.capacity + 1) == 0
             and ring_keep(&node.ring, &broker.memory, entry, message_bytes, &evicted)
         )
     if is_kept:

@@ -57,6 +57,8 @@ cdef struct Request:            # 128 bytes, measured with BrokerProbe.exchange:
     uint32_t lane               # while it waits
     uint32_t next_free
     uint32_t payload            # its number at the caller's; PAYLOAD_NONE: not kept
+    uint32_t forth_conversation     # of the node, in which its streams were opened for this delivery; 0: not yet
+    uint32_t back_conversation      # of the node when the first chunk of its reply came; 0: none has
     uint32_t lease_ms           # of the present lease; 0: it ends with the deadline only
     uint16_t attempt            # deliveries made
     uint16_t deaths             # of them, those whose worker died
@@ -81,6 +83,10 @@ cdef struct Request:            # 128 bytes, measured with BrokerProbe.exchange:
     uint8_t has_errand
     uint8_t is_ordered          # one at a time for each key
     uint8_t holds_chain         # it is the one
+    uint8_t streams             # that belong to it, see stream.pxd
+    uint8_t has_chunks          # some of which have come for this delivery
+    uint8_t streams_left        # of them, those whose last chunk has not come for this delivery
+    uint8_t is_torn             # its node has missed a chunk of its reply
 
 cdef struct Requests:           # owns `table`; see requests_open
     Request* table              # by slot

@@ -1,6 +1,7 @@
 """Retry: what becomes of a request whose delivery came to nothing: it is delivered again, or it is over.
 
     LOST      its worker's connection has ended      at once
+    CUT       a stream of it was cut off                 at once
     SILENT    its lease has ended without a sign     ┐ where the retry budget has a place, otherwise once it has;
     FAILED    its handler raised, and may again      ┘ from the second time on after a pause
     RETURNED  its worker has not begun               at once, from the second time on after a pause; no attempt is spent
@@ -19,6 +20,7 @@ from zproxy.broker.state cimport Broker
 
 cdef enum Mishap:
     MISHAP_LOST
+    MISHAP_CUT
     MISHAP_SILENT
     MISHAP_FAILED
     MISHAP_RETURNED
@@ -28,6 +30,10 @@ cdef uint16_t retry_refusal(const Request* request, Mishap mishap) noexcept nogi
 
 # It is, by and by; it is leased to nobody now. `pause_ms`: what its worker asks for; 0: nothing.
 cdef void retry_take(Broker* broker, uint32_t slot, Mishap mishap, uint32_t pause_ms) noexcept nogil
+
+# Its worker keeps the place, and is told CANCEL; the request goes on without it, or ends by an errand. False: no
+# memory, and nothing has changed.
+cdef bint retry_elsewhere(Broker* broker, uint32_t slot, Mishap mishap) noexcept nogil
 
 # Its pause is over.
 cdef void retry_resume(Broker* broker, uint32_t slot) noexcept nogil

@@ -4,13 +4,14 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from zproxy.broker.dispatch cimport dispatch_again
 from zproxy.broker.ledger cimport (
-    errand_drop, ledger_admit_retry, ledger_await, ledger_ration, ledger_rest, ledger_unwait
+    errand_drop, ledger_abandon, ledger_admit_retry, ledger_await, ledger_end, ledger_ration, ledger_rest,
+    ledger_split, ledger_unwait
 )
 from zproxy.broker.random cimport random_next
 from zproxy.broker.service cimport service_source
 from zproxy.broker.verdict cimport PAYLOAD_NONE, REQUEST_NONE
-from zproxy.counters cimport MANAGED_RATIONED, MANAGED_REDELIVERED, MANAGED_RESEND, counter_add
-from zproxy.envelope cimport POISON, POST, RETRIES_EXHAUSTED, WORKER_LOST
+from zproxy.counters cimport MANAGED_FAILED, MANAGED_RATIONED, MANAGED_REDELIVERED, MANAGED_RESEND, counter_add
+from zproxy.envelope cimport OUTCOME_UNKNOWN, POISON, POST, RETRIES_EXHAUSTED, WORKER_LOST
 
 cdef enum:
     PAUSE_MS = 100              # before the second redelivery, doubled for each one after; half of it is chance
@@ -26,6 +27,8 @@ cdef bint retry_is_possible(const Request* request) noexcept nogil:
 cdef uint16_t retry_refusal(const Request* request, Mishap mishap) noexcept nogil:
     if mishap == MISHAP_RETURNED or request.is_unsent:
         return 0
+    if mishap == MISHAP_CUT and request.is_guarded:
+        return OUTCOME_UNKNOWN
     if request.kind == <int>POST or request.is_guarded or request.max_attempts == 1 and mishap == MISHAP_LOST:
         return WORKER_LOST
     if request.attempt < request.max_attempts:
@@ -85,12 +88,26 @@ cdef void retry_take(Broker* broker, uint32_t slot, Mishap mishap, uint32_t paus
         counter_add(broker.counters, MANAGED_REDELIVERED, 1)
     request.is_unsent = False
     errand_drop(broker, slot)   # a post's: it is accepted anew by who takes it
-    if mishap == MISHAP_LOST:
+    if mishap == MISHAP_LOST or mishap == MISHAP_CUT:
         retry_now(broker, slot)
     elif mishap == MISHAP_RETURNED:
         retry_returned(broker, slot, pause_ms)
     else:
         retry_budgeted(broker, slot)
+
+
+cdef bint retry_elsewhere(Broker* broker, uint32_t slot, Mishap mishap) noexcept nogil:
+    cdef uint32_t heir = ledger_split(broker, slot)
+    cdef uint16_t refusal
+    if heir == <uint32_t>REQUEST_NONE:
+        return False
+    ledger_abandon(broker, slot)
+    refusal = retry_refusal(&broker.requests.table[heir], mishap)
+    if refusal == 0:
+        retry_take(broker, heir, mishap, 0)
+    else:
+        ledger_end(broker, heir, refusal, MANAGED_FAILED)
+    return True
 
 
 cdef void retry_resume(Broker* broker, uint32_t slot) noexcept nogil:

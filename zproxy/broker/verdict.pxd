@@ -42,6 +42,7 @@ cdef struct Verdict:
 cdef struct Limits:             # fixed when the relay starts
     int64_t no_worker_wait_ms   # how long a request waits for a first worker; 0 = until its deadline
     uint32_t retry_after_ms     # remaining_ms of NAME_IN_USE and BUSY
+    uint64_t window_bytes       # how much of a stream may be sent before the first WINDOW of its receiver
     uint64_t queue_bytes        # of requests that nobody has: in all
     uint64_t queue_node_bytes   # of one node's
     uint64_t queue_service_bytes    # of one service's
