@@ -24,6 +24,8 @@ WRONG_OPTIONS: list[dict[str, Any]] = [
     {"priority": True},
     {"priority": 3},
     {"key": 3},
+    {"ordered": True},
+    {"ordered": "yes"},
     {"key": "\ud800"},
     {"step": 1.5},
     {"idempotent": "no"},

@@ -79,10 +79,10 @@ def test_the_node_announces_itself_and_says_hello_once(proxy: FakeProxy, node: N
 
 
 def test_options_are_in_the_envelope(proxy: FakeProxy, node: Node) -> None:
-    node.request("a/b.c", priority=2, idempotent=False, step=7, retries=4, key="rank7", timeout=9.0)
+    node.request("a/b.c", priority=2, idempotent=False, step=7, retries=4, key="rank7", ordered=True, timeout=9.0)
     envelope = proxy.all_of(Kind.REQUEST)[0].envelope
     assert (envelope.service, envelope.priority, envelope.step, envelope.max_attempts) == ("a/b.c", 2, 7, 5)
-    assert envelope.flags == Flag.NOT_IDEMPOTENT | Flag.HAS_STEP | Flag.RETRY_ERRORS
+    assert envelope.flags == Flag.NOT_IDEMPOTENT | Flag.HAS_STEP | Flag.RETRY_ERRORS | Flag.ORDERED
     assert envelope.key_hash == key_hash(b"rank7")
     assert 8000 < envelope.remaining_ms <= 9000
 

@@ -31,6 +31,7 @@ class Options(TypedDict, total=False):
     retries        deliveries more at most, after a lost master, silence, and the handler's errors, too; None: 2, and a
                    handler's error ends it
     key            equal keys go to equal workers where the service is balanced so
+    ordered        one at a time of all requests with this key, in the order they reach the proxy; needs a key
     """
 
     priority: int
@@ -38,6 +39,7 @@ class Options(TypedDict, total=False):
     step: int | None
     retries: int | None
     key: str | bytes | None
+    ordered: bool
 
 
 _POST = int(Kind.POST)
@@ -156,6 +158,7 @@ def fields_of(
     progress: float | None = None,
     retries: int | None = None,
     key: str | bytes | None = None,
+    ordered: bool = False,
     confirm: bool = False,
 ) -> dict[str, Any]:
     """The envelope's fields that say so. Raises SettingError for what does not fit them."""
@@ -179,6 +182,10 @@ def fields_of(
             flags |= Flag.RETRY_ERRORS
     if key is not None:
         fields["key_hash"] = _hash_of(key)
+    if _truth("ordered", ordered):
+        if key is None:
+            raise SettingError("bad ordered True: it needs a key, of whose requests one runs at a time")
+        flags |= Flag.ORDERED
     if flags:
         fields["flags"] = int(flags)
     return fields
