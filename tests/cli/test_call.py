@@ -146,7 +146,7 @@ def test_the_timeout_is_the_requests(served: ProxyProcess) -> None:
 
 
 def test_the_frontend_may_stand_in_the_environment(served: ProxyProcess) -> None:
-    done = ended("call", "echo", "1", env={**os.environ, "ZPROXY_FRONTEND": served.frontend})
+    done = ended("call", "echo", "1", env={**os.environ, "ZPROXY_FRONTEND": f"{NOBODY},{served.frontend}"})
     assert (done.returncode, done.stdout) == (0, "1\n")
 
 

@@ -17,6 +17,7 @@ Rule 3. IMMEDIATE is not set. With it libzmq throws away what it has received as
 from __future__ import annotations
 
 import os
+import random
 from contextlib import suppress
 
 import zmq
@@ -30,8 +31,9 @@ NAMELESS_MARK = b"\0ZPX\1"  # begins the routing id of a managed peer whose libz
 
 SEND_LIMIT = 100  # messages; more would age in libzmq, with the time they were given already written into them
 RECEIVE_LIMIT = 1000  # messages; above it TCP's window holds the proxy back, and PINGs wait with the rest
-RECONNECT_MS = 100
-RECONNECT_MAX_MS = 1000  # a proxy that comes back is found within a second, by a thousand nodes too
+# Between them, by chance for each socket: libzmq doubles without any, and a thousand nodes would come at once.
+RECONNECT_MS = 100, 200  # at first
+RECONNECT_MAX_MS = 500, 1000  # a proxy that comes back is found within a second
 CONNECT_MS = 5000
 HANDSHAKE_MS = 5000  # a network may swallow it; libzmq's own 30 s are longer than many a request has
 BEAT_MS = 2000
@@ -86,8 +88,8 @@ class ManagedSocket:
         socket.linger = 0
         socket.sndhwm = SEND_LIMIT
         socket.rcvhwm = RECEIVE_LIMIT
-        socket.reconnect_ivl = RECONNECT_MS
-        socket.reconnect_ivl_max = RECONNECT_MAX_MS
+        socket.reconnect_ivl = random.randint(*RECONNECT_MS)
+        socket.reconnect_ivl_max = random.randint(*RECONNECT_MAX_MS)
         socket.connect_timeout = CONNECT_MS
         socket.handshake_ivl = HANDSHAKE_MS
         socket.heartbeat_ivl = BEAT_MS

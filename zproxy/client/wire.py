@@ -6,8 +6,8 @@ Called by a line, which holds its owner's lock, or is alone in a loop. Never wai
     look       the connection ended: so does the conversation
     tick       a socket of no use is replaced; one that another endpoint makes needless is closed until it is needed
 
-A lost connection is libzmq's to restore: after 0.1 to 0.2 s, doubled up to 1 to 2 s, by chance within that, so that a
-thousand nodes do not come at once. It gives up after a ZMTP ERROR, and tells no monitor: then we open another socket.
+A lost connection is libzmq's to restore: after 0.1 to 0.2 s, doubled up to 0.5 to 1 s. It gives up after a ZMTP ERROR,
+and tells no monitor: then we open another socket.
 """
 
 from __future__ import annotations
