@@ -202,6 +202,7 @@ class Lane:
         self._source, self._sink = source, sink
         self._under_way: deque[tuple[float, bytes]] = deque()
         self._under_way_bytes = 0
+        self._free_at = 0.0
         self._changed = threading.Condition()
 
     def start(self) -> None:
@@ -252,7 +253,8 @@ class Lane:
             part = data[start : start + step]
             self._sink.sendall(part)
             if self._faults.rate:
-                time.sleep(len(part) / self._faults.rate)
+                self._free_at = max(self._free_at, time.monotonic()) + len(part) / self._faults.rate
+                time.sleep(max(0.0, self._free_at - time.monotonic()))
 
     def _end(self) -> None:
         self._faults.open.wait()

@@ -67,7 +67,7 @@ def test_what_a_frozen_worker_answers_late_reaches_nobody(
     late, rests = stats["managed_late"], stats["managed_rests"]
     assert not found.errors
     assert late >= freezes
-    figure = f"{late} late answers dropped; rested {rests} times"
+    figure = f"{late} late answers dropped; {rests} rests"
     fault_report.add(2, "worker frozen beyond its lease", load, found, figure)
 
 

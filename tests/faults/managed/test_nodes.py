@@ -55,7 +55,7 @@ def test_a_node_that_stops_reading_keeps_only_its_own_waiting(
     fault_report.add(11, "node that stops reading", load, found, figure)
 
 
-@sizes(300, soak=8_000)
+@sizes(300, soak=9_000)
 def test_a_flood_of_one_node_waits_behind_the_others(
     hosted: Host, load: Load, fault_report: FaultReport, requests: int
 ) -> None:
