@@ -48,6 +48,7 @@ class Seat:
     node: int = 0  # whose requests are one line
     is_known: bool = False
     is_leaving: bool = False
+    is_dismissed: bool = False  # the operator wants it to take no more
     is_replaced: bool = False
     is_usable: bool = True
     credit: int = 0
@@ -55,7 +56,8 @@ class Seat:
     held: dict[int, Lease] = field(default_factory=dict)  # what takes a place
 
     def may_take(self) -> bool:
-        return self.is_known and self.is_usable and not self.is_leaving and len(self.held) < self.credit
+        is_there = self.is_known and self.is_usable and not self.is_leaving and not self.is_dismissed
+        return is_there and len(self.held) < self.credit
 
 
 @dataclass(eq=False, slots=True)
@@ -276,7 +278,8 @@ class Book:
         return any(service in each.offers for each in self.seats.values() if self._offers(each))
 
     def _offers(self, seat: Seat) -> bool:
-        return seat.is_worker and seat.is_known and not seat.is_leaving and not seat.is_replaced
+        is_there = seat.is_worker and seat.is_known and not seat.is_leaving
+        return is_there and not seat.is_dismissed and not seat.is_replaced
 
     def _awake(self, lane: dict[Key, Ask]) -> Iterator[Ask]:
         """Those that surely still wait: what ends while its node is gone ends without a word."""

@@ -365,6 +365,14 @@ class Oracle(Telling):
         allowed = (RESEND, OUTCOME_UNKNOWN) if may_be_guarded else (RESEND,)
         self.check(answer.code in allowed, "whole streams", "{}: its reply was torn, and {}", ask, told)
 
+    # ---- what the operator wants ----
+
+    def dismiss(self, name: str) -> None:
+        """That worker is to take no more."""
+        seat = self._named(True, name)
+        if seat is not None and not seat.is_leaving:
+            seat.is_dismissed = True
+
     # ---- what is said ----
 
     def stepped(self, told: Told) -> None:

@@ -99,6 +99,11 @@ class Relay:
         self.surface.set_usable(link.slot, is_usable)
         self.is_unsettled = True
 
+    def dismiss(self, name: str) -> None:
+        self.oracle.dismiss(name)
+        self.surface.dismiss(name)
+        self.is_unsettled = True
+
     def drain(self) -> None:
         self.oracle.is_draining = True
         self.surface.drain()

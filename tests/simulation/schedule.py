@@ -39,8 +39,8 @@ class Knobs:
 DEMANDS = {"request": 55, "burst": 6, "post": 7, "cancel": 8}
 FAULTS = {
     "cut": 4, "swallow": 1, "kill_node": 2, "kill_worker": 3, "freeze_node": 1, "freeze_worker": 3, "restart": 1,
-    "step_clock": 2, "set_credit": 4, "ready_again": 3, "leave_node": 1, "leave_worker": 2, "fill_outbox": 3,
-    "babble": 3, "impostor": 1,
+    "step_clock": 2, "set_credit": 4, "ready_again": 3, "leave_node": 1, "leave_worker": 2, "dismiss_worker": 2,
+    "fill_outbox": 3, "babble": 3, "impostor": 1,
 }
 ENDS = ("drain", "abort")
 

@@ -102,6 +102,9 @@ class Surface:
         raw = self.probe.step(now_ms)
         return None if raw is None else told_of(raw)
 
+    def dismiss(self, name: str) -> None:
+        self.probe.dismiss(name.encode())
+
     def drain(self) -> None:
         self.probe.drain()
 

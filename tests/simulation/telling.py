@@ -67,7 +67,8 @@ class Telling(Book):
             self._see_cancel(seat, envelope)
         elif kind == GOODBYE:
             self.check(not (seat.is_leaving and seat.held), "goodbye", "{} still holds some", seat.name)
-            self.check(seat.is_leaving or self.is_draining, "goodbye", "{} is to leave, but why?", seat.name)
+            is_wanted = seat.is_leaving or seat.is_dismissed or self.is_draining
+            self.check(is_wanted, "goodbye", "{} is to leave, but why?", seat.name)
 
     def _see_delivery(self, seat: Seat, envelope: Envelope) -> None:
         ask = self.open.get((envelope.name, envelope.incarnation, envelope.sequence))

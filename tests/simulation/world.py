@@ -251,6 +251,10 @@ class World:
     def do_leave_worker(self, random: Random) -> None:
         random.choice(self.workers).leave()
 
+    def do_dismiss_worker(self, random: Random) -> None:
+        if self.relay is not None:
+            self.relay.dismiss(random.choice(self.workers).name)
+
     def do_babble(self, random: Random) -> None:
         """Answers under leases that are another's, or over."""
         worker = random.choice(self.workers)

@@ -46,6 +46,17 @@ def test_five_failures_in_a_row_are_followed_by_rest(desk: Desk) -> None:
     assert desk.counts()["rests"] == 1
 
 
+def test_what_one_standstill_ends_is_one_failure(desk: Desk) -> None:
+    node, (weak, _) = desk.node(), crew(desk)
+    for sequence in range(100, 120):
+        assert node.request(sequence, max_attempts=1).peer == weak.slot
+    desk.wait(LEASE_MS)
+    fail_silently(desk, node, weak, 3)
+    assert resting(desk) == set()
+    fail_silently(desk, node, weak, 1, 4)
+    assert resting(desk) == {"weak"}
+
+
 def test_an_answer_in_time_wipes_the_slate_clean(desk: Desk) -> None:
     node, (weak, _) = desk.node(), crew(desk)
     fail_silently(desk, node, weak, 4)
@@ -117,8 +128,8 @@ def test_a_connection_that_ends_idle_is_no_failure(desk: Desk) -> None:
 def test_what_a_resting_worker_has_it_finishes(desk: Desk) -> None:
     node, (weak, _) = desk.node(), crew(desk)
     kept = node.request(99, max_attempts=1)
-    fail_silently(desk, node, weak, 4)
-    assert resting(desk) == {"weak"}, "five leases have ended: four, and the first"
+    fail_silently(desk, node, weak, 5)
+    assert resting(desk) == {"weak"}
     assert weak.answer(kept).verdict == "DROP"
     weak.goodbye()
     desk.steps()

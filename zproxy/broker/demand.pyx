@@ -347,7 +347,7 @@ cdef void lease_revoke(Broker* broker, uint32_t slot) noexcept nogil:
         ledger_arm(broker, slot)
         return
     counter_add(broker.counters, MANAGED_LEASES_EXPIRED, 1)
-    rest_fail(broker, broker.requests.table[slot].worker)
+    rest_fail(broker, broker.requests.table[slot].worker, broker.requests.table[slot].since_ms)
 
 
 # The alarm came before the deadline. Is that no reason to end it?

@@ -203,6 +203,7 @@ cdef uint32_t ledger_split(Broker* broker, uint32_t slot) noexcept nogil:
     request[0] = elder[0]
     request.generation = generation
     request.lease_due_ms = INT64_MAX
+    request.has_errand = False      # what was to be said is of the elder's delivery
     elder.payload = PAYLOAD_NONE
     elder.is_retained = elder.is_retry = False
     request.node.references += 1

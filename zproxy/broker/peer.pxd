@@ -94,6 +94,7 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     uint32_t turn               # which offering is served next
     uint32_t failures           # in a row, see rest.pxd
     uint32_t rests              # in a row
+    int64_t failed_ms           # the last time
     int64_t rests_until_ms
 
     PeerLink[ROW_COUNT] links

@@ -412,7 +412,7 @@ cdef void presence_end(Broker* broker, Peer* peer) noexcept nogil:
     peer_judge(peer)
     rest_leave(broker, peer)
     if peer.role == ROLE_WORKER and has_live_lease(broker, peer):
-        rest_fail(broker, peer)
+        rest_fail(broker, peer, broker.now_ms)
     former_remember(broker, peer)
     row_leave(&broker.able, peer, ROW_ABLE)
     row_leave(&broker.goodbyes, peer, ROW_GOODBYE)

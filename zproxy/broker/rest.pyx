@@ -58,7 +58,10 @@ cdef void rest_consider(Broker* broker, Peer* worker) noexcept nogil:
         rest_begin(broker, worker)
 
 
-cdef void rest_fail(Broker* broker, Peer* worker) noexcept nogil:
+cdef void rest_fail(Broker* broker, Peer* worker, int64_t since_ms) noexcept nogil:
+    if since_ms < worker.failed_ms:
+        return
+    worker.failed_ms = broker.now_ms
     worker.failures += 1
     if worker.is_known:
         rest_consider(broker, worker)

@@ -71,7 +71,6 @@ def test_what_a_frozen_worker_answers_late_reaches_nobody(
     fault_report.add(2, "worker frozen beyond its lease", load, found, figure)
 
 
-@pytest.mark.xfail(strict=True, reason="each lease that ends counts as a failure, be it one moment that ended them all")
 def test_a_worker_that_stood_still_once_does_not_rest(hosted: Host, managed: Managed) -> None:
     proxy = hosted()
     node = managed(proxy.frontend, "node1")
