@@ -146,7 +146,7 @@ class Book:
         """`parts` go into the text only where it is needed: this is asked a hundred times a millisecond."""
         if not holds:
             shown = [line_of(each) if isinstance(each, Envelope) else each for each in parts]
-            raise Violation(law, text.format(*shown))
+            raise Violation(law, text.format(*shown) if parts else text)
 
     def _fail(self, seat: Seat) -> None:
         self.failures[seat.name] = self.failures.get(seat.name, 0) + 1

@@ -17,8 +17,8 @@ cdef enum:
     FAILURES_MAX = 5            # in a row
     REST_MS = 30000             # times how often it has rested in a row, this time included
 
-# One failure more, of a worker that is there or about to go. `since_ms`: since when it had what came to nothing; what it
-# had before its last failure came to nothing by the same one.
+# One failure more, of a worker that is there or about to go. `since_ms`: since when it had what came to nothing; what
+# it had before its last failure came to nothing by the same one.
 cdef void rest_fail(Broker* broker, Peer* worker, int64_t since_ms) noexcept nogil
 
 # It has come, and inherits failures. Does it rest at once?
