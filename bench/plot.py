@@ -12,7 +12,7 @@ MET, MISSED = "tab:green", "tab:red"
 
 def label(outcome: Outcome) -> str:
     own, rival = outcome.row.case.sides
-    against = "" if rival == RIVAL else f"{own} / {rival}: "
+    against = "" if (own, rival) == (ZPROXY, RIVAL) else f"{own} / {rival}: "
     return f"{against}{outcome.row.title} ({outcome.transport})"
 
 
@@ -33,7 +33,7 @@ def save_plot(book: Book, path: Path) -> Path:
     axes.set_yticks(range(len(outcomes)), [label(outcome) for outcome in outcomes])
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
-    compared = f"{ZPROXY} / {RIVAL} unless named"
-    axes.set_xlabel(f"{compared}: median and spread of {book.plan.pair_count} pairs; | is the target")
+    compared = f"{ZPROXY} / {RIVAL} unless named; | is the target"
+    axes.set_xlabel(f"{compared}\nmedian and spread of {book.plan.pair_count} pairs")
     figure.savefig(path, dpi=120)
     return path

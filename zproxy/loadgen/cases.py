@@ -144,10 +144,11 @@ WITH_NATS = Case("nats", 64, 64, workers=4, programs=(CROWD, NATS), is_timed=Tru
 WITH_VIEWS = msgspec.structs.replace(WITH_NATS, name="ipyparallel", programs=(CROWD, IPYPARALLEL))
 
 RATE = attrgetter("messages_per_s")
+CPU = attrgetter("cpu_us_per_message")
 
 ROWS = (
     Row("64B", SMALL, "64 B, window 1000", "messages/s", RATE, 1.4, True),
-    Row("64B-cpu", SMALL, "proxy CPU per 64 B message", "µs", attrgetter("cpu_us_per_message"), 0.30, False),
+    Row("64B-cpu", SMALL, "proxy CPU per 64 B message", "µs", CPU, 0.30, False),
     Row("rtt", ONE, "round trip p50, one at a time", "µs", attrgetter("rtt_p50_us"), 0.75, False),
     Row("rtt-spin", ONE_SPINNING, "the same, --spin 100us", "µs", attrgetter("rtt_p50_us"), 0.55, False),
     Row("1KiB", KIB, "1 KiB, window 1000", "messages/s", RATE, 1.4, True),
@@ -164,8 +165,8 @@ ROWS = (
         False,
         is_against_size=True,
     ),
-    Row("managed-cpu", SMALL_MANAGED, "proxy CPU per 64 B message", "µs", attrgetter("cpu_us_per_message"), 1.5, False),
-    Row("managed-rival-cpu", SMALL_MANAGED_RIVAL, "the same", "µs", attrgetter("cpu_us_per_message"), 0.5, False),
+    Row("managed-cpu", SMALL_MANAGED, "proxy CPU per 64 B message", "µs", CPU, 1.5, False),
+    Row("managed-rival-cpu", SMALL_MANAGED_RIVAL, "proxy CPU per 64 B message", "µs", CPU, 0.5, False),
     Row("managed", SMALL_MANAGED, "64 B, window 1000", "messages/s", RATE, None, True),
     Row("1000x10", MANY_MANAGED, "1,000 nodes x 10, 64 B, 4 workers", "messages/s", RATE, 0.8, True),
     Row("1000x10-plain", MANY_PLAIN, "the same, plain messages", "messages/s", RATE, None, True),
@@ -205,7 +206,7 @@ def custom_rows(case: Case) -> list[Row]:
     """What there is to say about a case of the user's own; nothing is promised of it."""
     rows = [
         Row("messages", case, "messages a second", "messages/s", RATE, None, True),
-        Row("cpu", case, "proxy CPU per message", "µs", attrgetter("cpu_us_per_message"), None, False),
+        Row("cpu", case, "proxy CPU per message", "µs", CPU, None, False),
     ]
     if case.size:
         rows.append(Row("payload", case, "payload, one way", "MB/s", attrgetter("megabytes_per_s"), None, True))
