@@ -55,7 +55,7 @@ def control_path() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def proxy(control_path: Path) -> Iterator[ProxyProcess]:
-    running = ProxyProcess("zproxy", options=("--control", str(control_path)))
+    running = ProxyProcess("zproxy", options=("--control", str(control_path), "--drain", "100ms"))
     assert running.frontend
     yield running
     running.assert_ends_well()

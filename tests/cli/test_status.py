@@ -25,6 +25,8 @@ from zproxy.envelope import Kind
 from zproxy.processes import spawn
 
 Start = Callable[..., RunningProxy]
+
+DRAIN = "100ms"  # some tests leave requests open, and nobody is there to answer them
 Connect = Callable[..., ZmtpPeer]
 Managed = Callable[..., ManagedPeer]
 
@@ -46,7 +48,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[RunningProxy] = []
 
     def start(*arguments: str) -> RunningProxy:
-        started.append(RunningProxy(tmp_path, *arguments).__enter__())
+        started.append(RunningProxy(tmp_path, "--drain", DRAIN, *arguments).__enter__())
         assert started[-1].ready
         return started[-1]
 
