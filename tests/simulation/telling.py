@@ -207,7 +207,7 @@ class Telling(Book):
             return
         self.check(ask.is_open, "one outcome", "{} has ended as {}, and now {}", ask, ask.outcome, envelope)
         if envelope.kind == ERROR and envelope.code == RESEND and ask is not self.answering:
-            may_go_again = not (ask.is_guarded and self._spent(ask))
+            may_go_again = ask.key in self.again or not (ask.is_guarded and self._spent(ask))
             self.check(may_go_again, "one outcome", "{}: RESEND, but why?", ask)
             ask.awaits_resend = True
             return
