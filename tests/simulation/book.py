@@ -79,6 +79,7 @@ class Ask:
     lease: Lease | None = None
     deliveries: int = 0
     unbegun: int = 0  # of them, those of which the worker said so
+    was_given_back: bool = False  # the last one was
     is_guarded: bool = False
     is_lost: bool = False  # a worker that had it is gone
     is_cancel_heard: bool = False

@@ -324,6 +324,7 @@ class Oracle(Telling):
             return False
         if envelope.code == BUSY:
             ask.unbegun += 1
+            ask.was_given_back = True
         elif not ask.flags & RETRY_ERRORS or ask.is_guarded:
             return False
         self.again[ask.key] = ask

@@ -92,6 +92,7 @@ class Telling(Book):
         self.check(envelope.remaining_ms == left_ms, "time", "{}: {} ms are left, not so: {}", ask, left_ms, envelope)
         ask.is_guarded |= offer[0]
         ask.deliveries += 1
+        ask.was_given_back = False
         ask.streams_left, ask.forth, ask.back = ask.streams, 0, 0
         ask.has_chunks = ask.is_torn = False
         self.leases.add(envelope.lease)
@@ -104,7 +105,8 @@ class Telling(Book):
         self.check(envelope.attempt == made + 1, "attempts", "{}: attempt {} after {}", ask, envelope.attempt, made)
         self.check(spent < MAX_ATTEMPTS, "attempts", "{}: {} are made", ask, spent)
         if spent:
-            self.check(not ask.is_guarded, "guarded once", "{} may have begun, and goes to another worker", ask)
+            may_go_on = not ask.is_guarded or ask.was_given_back
+            self.check(may_go_on, "guarded once", "{} may have begun, and goes to another worker", ask)
             self.check(ask.kind == REQUEST, "guarded once", "{} is a post, and goes to another worker", ask)
 
     def _see_order(self, ask: Ask) -> None:
