@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands import ZPROXY, RunningProxy, ended, refused
+from support.commands import ZPROXY, RunningProxy, ended, refused, started_proxies
 from support.managed import ManagedPeer
 from support.masters import Gate
 from support.waiting import wait_until
@@ -37,16 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts proxies, ready, and ends them; without patience for what the test leaves open."""
-    started: list[RunningProxy] = []
-
-    def start(*arguments: str) -> RunningProxy:
-        started.append(RunningProxy(tmp_path, "--drain", "100ms", *arguments).__enter__())
-        assert started[-1].ready
-        return started[-1]
-
-    yield start
-    for proxy in started:
-        proxy.__exit__(None, None, None)
+    yield from started_proxies(tmp_path)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import zmq
-from support.commands import ZPROXY, RunningProxy, ended, refused
+from support.commands import ZPROXY, RunningProxy, ended, refused, started_proxies
 from support.managed import ManagedPeer
 from support.peers import EchoWorkers, Peers
 from support.processes import halted
@@ -25,8 +25,6 @@ from zproxy.envelope import Kind
 from zproxy.processes import spawn
 
 Start = Callable[..., RunningProxy]
-
-DRAIN = "100ms"  # some tests leave requests open, and nobody is there to answer them
 Connect = Callable[..., ZmtpPeer]
 Managed = Callable[..., ManagedPeer]
 
@@ -45,16 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts proxies, ready, and ends them."""
-    started: list[RunningProxy] = []
-
-    def start(*arguments: str) -> RunningProxy:
-        started.append(RunningProxy(tmp_path, "--drain", DRAIN, *arguments).__enter__())
-        assert started[-1].ready
-        return started[-1]
-
-    yield start
-    for proxy in started:
-        proxy.__exit__(None, None, None)
+    yield from started_proxies(tmp_path)
 
 
 def told(*arguments: str) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -117,3 +118,17 @@ def signal_set(pid: int, kind: str) -> set[int]:
 def descriptor_target(pid: int, descriptor: int) -> str:
     """What an open file of the process is."""
     return os.readlink(f"/proc/{pid}/fd/{descriptor}")
+
+
+def started_proxies(directory: Path) -> Iterator[Callable[..., RunningProxy]]:
+    """For a fixture: starts proxies, ready, and ends them, without patience for what the test leaves open."""
+    started: list[RunningProxy] = []
+
+    def start(*arguments: str) -> RunningProxy:
+        started.append(RunningProxy(directory, "--drain", "100ms", *arguments).__enter__())
+        assert started[-1].ready
+        return started[-1]
+
+    yield start
+    for proxy in started:
+        proxy.__exit__(None, None, None)
