@@ -503,7 +503,7 @@ cdef void broker_count_rows(
 ) noexcept nogil:
     cdef uint32_t index
     peers[0] = offers[0] = 0
-    services[0] = broker.services.rest.accepted != 0
+    services[0] = broker.services.forgotten.accepted != 0
     for index in range(broker.services.used):
         services[0] += is_shown(broker, broker.services.table[index])
     for index in range(broker.peers.capacity):
@@ -524,9 +524,9 @@ cdef void service_fill(const Broker* broker, Service* service, ServiceRow* row) 
     row.account = service.account
 
 
-cdef void rest_fill(const Broker* broker, ServiceRow* row) noexcept nogil:
+cdef void forgotten_fill(const Broker* broker, ServiceRow* row) noexcept nogil:
     row.policy = policy_number(broker.services.policy)
-    row.account = broker.services.rest
+    row.account = broker.services.forgotten
 
 
 cdef void peer_fill(const Broker* broker, const Peer* peer, PeerRow* row) noexcept nogil:
@@ -570,8 +570,8 @@ cdef void broker_fill_rows(
         if is_shown(broker, broker.services.table[index]):
             service_fill(broker, broker.services.table[index], services)
             services += 1
-    if broker.services.rest.accepted:
-        rest_fill(broker, services)
+    if broker.services.forgotten.accepted:
+        forgotten_fill(broker, services)
     for index in range(broker.peers.capacity):
         if broker.peers.seats[index] != NULL:
             peer_fill(broker, broker.peers.seats[index], peers)

@@ -14,7 +14,7 @@ from zproxy.broker.peer cimport Peer
 from zproxy.broker.recall cimport recall_answer, recall_code
 from zproxy.broker.request cimport (
     REQUEST_AWAITED, REQUEST_BEHIND, REQUEST_ENDING, REQUEST_LEASED, REQUEST_RESTING, REQUEST_WAITING, Request,
-    request_is_nobodys
+    lease_extend, request_is_nobodys
 )
 from zproxy.broker.rest cimport rest_fail
 from zproxy.broker.retry cimport MISHAP_SILENT, retry_elsewhere, retry_is_possible, retry_resume
@@ -343,7 +343,7 @@ cdef void lease_revoke(Broker* broker, uint32_t slot) noexcept nogil:
     cdef Request* request
     if not retry_elsewhere(broker, slot, MISHAP_SILENT):
         request = &broker.requests.table[slot]
-        request.lease_due_ms = broker.now_ms + request.lease_ms
+        lease_extend(request, broker.now_ms)
         ledger_arm(broker, slot)
         return
     counter_add(broker.counters, MANAGED_LEASES_EXPIRED, 1)

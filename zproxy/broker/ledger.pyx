@@ -12,8 +12,8 @@ from zproxy.broker.keeping cimport (
 from zproxy.broker.peer cimport Peer, peer_release
 from zproxy.broker.request cimport (
     LINK_NODE, LINK_TURN, LINK_WORKER, REQUEST_ABANDONED, REQUEST_AWAITED, REQUEST_BEHIND, REQUEST_ENDING,
-    REQUEST_LEASED, REQUEST_RESTING, REQUEST_SPENT, REQUEST_WAITING, Request, queue_append, queue_remove, request_enter,
-    request_give, request_take, requests_reserve
+    REQUEST_LEASED, REQUEST_RESTING, REQUEST_SPENT, REQUEST_WAITING, Request, lease_extend, queue_append, queue_remove,
+    request_enter, request_give, request_take, requests_reserve
 )
 from zproxy.broker.service cimport (
     account_accept, account_settle, account_undeliver, service_account, service_has_worker, service_is_guarded,
@@ -151,8 +151,8 @@ cdef void ledger_lease(Broker* broker, uint32_t slot, Peer* worker) noexcept nog
     budget_discharge(request, &broker.queued_bytes)
     request.lease_ms = service_lease_ms(&broker.services, request.service)
     request.lease_due_ms = INT64_MAX
+    lease_extend(request, broker.now_ms)
     if request.lease_ms:
-        request.lease_due_ms = broker.now_ms + request.lease_ms
         ledger_arm(broker, slot)
     request.is_guarded |= service_is_guarded(&broker.services, request.service)
     queue_append(&broker.requests, &worker.requests, LINK_WORKER, slot)

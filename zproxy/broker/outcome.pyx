@@ -8,7 +8,7 @@ from zproxy.broker.ledger cimport (
 )
 from zproxy.broker.peer cimport Peer, peer_at, peer_is_there
 from zproxy.broker.recall cimport recall_outcome, recall_undo
-from zproxy.broker.request cimport REQUEST_ABANDONED, Request, lease_find
+from zproxy.broker.request cimport REQUEST_ABANDONED, Request, lease_extend, lease_find
 from zproxy.broker.rest cimport rest_forgive
 from zproxy.broker.retry cimport MISHAP_FAILED, MISHAP_RETURNED, retry_refusal, retry_take
 from zproxy.broker.sentence cimport sentence_begin, sentence_words
@@ -157,8 +157,7 @@ cdef void outcome_progress(Broker* broker, Peer* worker, EnvelopeView* envelope,
         counter_add(broker.counters, MANAGED_LATE, 1)
         return
     request = &broker.requests.table[slot]
-    if request.lease_ms:
-        request.lease_due_ms = broker.now_ms + request.lease_ms     # the alarm looks again when it comes
+    lease_extend(request, broker.now_ms)
     if not request.wants_progress or not peer_is_there(request.node) or request.kind == <int>POST:
         counter_add(broker.counters, MANAGED_DROPPED_PROGRESS, 1)
         return

@@ -122,6 +122,12 @@ cdef inline bint request_has_worker(const Request* request) noexcept nogil:
     return request.state == <int>REQUEST_LEASED or request.state == <int>REQUEST_ABANDONED
 
 
+# Its worker gives a sign: what time it has without one begins anew. The alarm looks again when it comes.
+cdef inline void lease_extend(Request* request, int64_t now_ms) noexcept nogil:
+    if request.lease_ms:
+        request.lease_due_ms = now_ms + request.lease_ms
+
+
 # Live, and with no worker?
 cdef inline bint request_is_nobodys(const Request* request) noexcept nogil:
     return (

@@ -65,7 +65,7 @@ cdef struct Services:           # owns all services; see services_open
     Service* any                # `*`
     Service* unnamed            # ring of those for which requests wait and that nobody names: whose turn it is
     uint32_t stamp
-    Account rest                # of those that are forgotten
+    Account forgotten           # of those that are forgotten
     const Policy* policy        # of those that are not given one
     bint have_homes             # may requests wait for one worker?
     Lanes* unsettled            # of workers that have come or gone since homes_settle

@@ -147,7 +147,7 @@ cdef Service* service_obtain(Services* services, const uint8_t* name, uint8_t na
 
 cdef Account* service_account(Services* services, uint32_t number) noexcept nogil:
     cdef Service* service = services.table[number]
-    return &services.rest if service == NULL else &service.account
+    return &services.forgotten if service == NULL else &service.account
 
 
 cdef void account_fold(Account* rest, const Account* account) noexcept nogil:
@@ -163,7 +163,7 @@ cdef void service_settle(Services* services, Service* service) noexcept nogil:
     if service.was_offered and services.count <= SERVICES_KEPT:
         return
     names_remove(&services.names, service.name, service.name_bytes, service.number)
-    account_fold(&services.rest, &service.account)
+    account_fold(&services.forgotten, &service.account)
     services.table[service.number] = NULL
     services.count -= 1
     service_give(services, service)

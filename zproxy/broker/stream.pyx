@@ -6,7 +6,7 @@ from zproxy.broker.dispatch cimport dispatch_back
 from zproxy.broker.index cimport INDEX_NONE, index_find
 from zproxy.broker.ledger cimport errand_add
 from zproxy.broker.peer cimport peer_is_there
-from zproxy.broker.request cimport REQUEST_LEASED, lease_find, lease_of
+from zproxy.broker.request cimport REQUEST_LEASED, lease_extend, lease_find, lease_of
 from zproxy.broker.retry cimport MISHAP_CUT, retry_elsewhere
 from zproxy.broker.verdict cimport REQUEST_NONE, ROLE_NODE, VERDICT_PASS
 from zproxy.counters cimport MANAGED_CHUNKS, MANAGED_DROPPED_CHUNKS, counter_add
@@ -24,6 +24,15 @@ cdef inline bint is_present(const Request* request, const Head* head) noexcept n
     )
 
 
+# A chunk of it has come; or False: its streams were not opened in this conversation.
+cdef inline bint forth_note(Request* request, const Peer* node, const Head* head) noexcept nogil:
+    if request.forth_conversation != node.conversation:
+        return False
+    request.has_chunks = True
+    request.streams_left -= request.streams_left != 0 and (head.flags & <int>LAST) != 0
+    return True
+
+
 cdef void stream_forth(Broker* broker, const Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     cdef Head* head = &envelope.head
     cdef uint32_t slot = index_find(&broker.open, node.number, head.sequence)
@@ -32,12 +41,9 @@ cdef void stream_forth(Broker* broker, const Peer* node, EnvelopeView* envelope,
         chunk_drop(broker)
         return
     request = &broker.requests.table[slot]
-    if head.kind == <int>CHUNK and request.forth_conversation != node.conversation:
+    if head.kind == <int>CHUNK and not forth_note(request, node, head):
         chunk_drop(broker)
         return
-    if head.kind == <int>CHUNK:
-        request.has_chunks = True
-        request.streams_left -= request.streams_left != 0 and (head.flags & <int>LAST) != 0
     head.lease = lease_of(request, slot)
     head.conversation = request.worker.conversation
     verdict.kind = VERDICT_PASS
@@ -60,8 +66,7 @@ cdef void stream_back(Broker* broker, const Peer* worker, EnvelopeView* envelope
         chunk_drop(broker)
         return
     request = &broker.requests.table[slot]
-    if request.lease_ms:
-        request.lease_due_ms = broker.now_ms + request.lease_ms
+    lease_extend(request, broker.now_ms)
     if head.kind == <int>CHUNK:
         back_note(request)
     if not peer_is_there(request.node):
