@@ -17,6 +17,7 @@ Fault = Callable[[str], FaultProxy]
 
 MIB = 1 << 20
 SIDES = 2
+NEVER_DONE = 1_000_000  # requests: the node asks until it is told to finish
 
 
 @sizes(400)
@@ -51,16 +52,17 @@ def test_a_network_that_parts_and_comes_back_loses_nothing(
 def test_a_network_that_swallows_one_way_is_found_by_heartbeats(
     hosted: Host, faulty: Fault, load: Load, fault_report: FaultReport, requests: int
 ) -> None:
+    """The nodes ask on until they are found: one that had all its answers could not be cut off any more."""
     proxy = hosted()
     ways = (TO_TARGET, TO_CLIENT)
     to_frontend, to_backend = [faulty(proxy.frontend) for _ in ways], [faulty(proxy.backend) for _ in ways]
     for endpoint in (*(link.endpoint for link in to_backend), proxy.backend):
         load.master(endpoint, concurrency=4)
-    nodes = [load.node(link.endpoint, requests // 2, work_ms=2) for link in to_frontend]
+    nodes = [load.node(link.endpoint, NEVER_DONE, work_ms=2) for link in to_frontend]
     holes = max(1, requests // 10_000)
     for number in range(holes):
         for node in nodes:
-            node.wait_answered((number + 1) * node.requests // (holes + 1))
+            node.wait_answered((number + 1) * requests // len(nodes) // (holes + 1))
         before = proxy.stats()
         load.fault()
         for links in (to_frontend, to_backend):
@@ -70,6 +72,8 @@ def test_a_network_that_swallows_one_way_is_found_by_heartbeats(
             restore(*to_frontend, *to_backend)
         proxy.wait_for("closed_heartbeat", before["closed_heartbeat"] + SIDES, deadline_seconds=20.0)
         restore(*to_frontend, *to_backend)
+    for node in nodes:
+        node.finish()
     load.wait_done()
     found = load.judge()
     wait_until(lambda: proxy.stats()["backend_connections"] == 3, "masters are back, and none is half there")
