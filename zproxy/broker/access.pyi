@@ -1,0 +1,23 @@
+from collections.abc import Iterable
+from typing import NamedTuple
+
+LIMITS: tuple[str, ...]
+
+class Permit(NamedTuple):
+    allow: tuple[str, ...] = ()
+    serve: tuple[str, ...] = ()
+    messages_per_second: float = 0.0
+    bytes_per_second: float = 0.0
+    in_flight: int = 0
+    max_message_bytes: int = 0
+
+def permits_pack(rows: Iterable[Permit]) -> bytes: ...
+
+class PermitsProbe:
+    def take(self, packed: bytes, now_ms: int = 0) -> bool: ...
+    def may_use(self, row: int, name: str, number: int | None = None) -> bool: ...
+    def may_serve(self, row: int, name: str) -> bool: ...
+    def forget(self, number: int) -> None: ...
+    def send(self, row: int, count: int, now_ms: int, open_count: int = 0) -> tuple[str, int]: ...
+    @property
+    def remembered_bytes(self) -> int: ...
