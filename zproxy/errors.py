@@ -359,6 +359,8 @@ def error_of(
     code's own, which is left out where the sentence ends in advice itself.
     """
     outcome = outcome_of(code)
+    if outcome.leads and sentence.startswith(outcome.sentence.partition(" (")[0]):
+        outcome = outcome._replace(leads=False)  # it says so itself
     if remedy or not outcome.leads and _ADVICE.search(sentence):
         outcome = outcome._replace(remedy=remedy)
     error = outcome.kind(

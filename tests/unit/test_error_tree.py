@@ -81,6 +81,10 @@ ADVISING = (
     ("DRAINING", "zproxy has stopped before there was an answer; connect elsewhere, or later", ""),
     ("BUSY", "zproxy has no memory for another request; try again later", ""),
     ("TOO_LARGE", "the reply of sum has 99 bytes, limit 9 (9B)", "raise the proxy's --max-message"),
+    ("DENIED", '无权访问: access denied: node "rank7" may not use service "sum"', "ask the operator to allow it"),
+    ("DENIED", '无权访问: access denied: worker "m1" may not serve "sum"', "ask the operator to allow it"),
+    ("DENIED", '无权访问: access denied: the key belongs to node "a", not to "b"', "give it the name of its key"),
+    ("TOO_LARGE", 'node "rank7" may send messages of 9 bytes, and this one has 10', "send less at once"),
     ("MALFORMED", "its kind is not a worker's to say", "nodes connect to a frontend, workers to a backend"),
 )
 
