@@ -725,7 +725,7 @@ cdef void managed_join(Fastpath* path, Connection* peer) noexcept nogil:
     cdef Verdict verdict
     broker_join(
         &path.broker, peer.slot, ROLE_WORKER if peer.side == SIDE_BACKEND else ROLE_NODE, connection_tag(peer),
-        &envelope, &verdict,
+        0, NULL, 0, &envelope, &verdict,
     )
     if verdict.kind == VERDICT_SAY:
         managed_say(path, &envelope, &verdict)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zproxy.broker.access import Permit, permits_pack
 from zproxy.broker.policy import PolicyProbe
 from zproxy.broker.probe import BrokerProbe
 from zproxy.counters import OUTCOMES
@@ -162,25 +163,33 @@ class Desk:
             absence_ms=self.absence_ms,
         )
 
-    def connect_node(self, slot: int) -> Node:
-        return Node(self, slot, Told(*self.probe.join(slot, False)).envelope.conversation)
+    def connect_node(self, slot: int, permit: int = 0, key_name: str = "") -> Node:
+        told = Told(*self.probe.join(slot, False, permit, key_name.encode()))
+        return Node(self, slot, told.envelope.conversation)
 
-    def connect_worker(self, slot: int) -> Worker:
-        return Worker(self, slot, Told(*self.probe.join(slot, True)).envelope.conversation)
+    def connect_worker(self, slot: int, permit: int = 0, key_name: str = "") -> Worker:
+        told = Told(*self.probe.join(slot, True, permit, key_name.encode()))
+        return Worker(self, slot, told.envelope.conversation)
 
-    def node(self, slot: int = 1, name: str | None = None, incarnation: int | None = None) -> Node:
+    def permit(self, *rows: Permit) -> None:
+        """These are the rules from now on, numbered from 1."""
+        assert self.probe.set_permits(permits_pack(rows))
+
+    def node(
+        self, slot: int = 1, name: str | None = None, incarnation: int | None = None, permit: int = 0
+    ) -> Node:
         """One that said HELLO."""
-        node = self.connect_node(slot)
+        node = self.connect_node(slot, permit)
         told = node.hello(name or f"node-{slot}", incarnation or 1000 + slot)
         assert told.kind == "ACCEPTED", told
         return node
 
     def worker(
         self, slot: int = 101, services: Offers = ("echo",), credit: int = 1, name: str | None = None,
-        incarnation: int | None = None,
+        incarnation: int | None = None, permit: int = 0,
     ) -> Worker:
         """One that said READY."""
-        worker = self.connect_worker(slot)
+        worker = self.connect_worker(slot, permit)
         told = worker.ready(services, credit, name or f"worker-{slot}", incarnation or 1000 + slot)
         assert told.kind == "ACCEPTED", told
         return worker
@@ -228,4 +237,6 @@ class Desk:
         assert (self.probe.live, self.probe.waiting, self.probe.waiting_bytes) == (0, 0, 0)
 
 
-__all__ = ["OUTCOMES", "Code", "Desk", "Flag", "Kind", "Node", "Peer", "Told", "Worker", "home_of", "offers"]
+__all__ = [
+    "OUTCOMES", "Code", "Desk", "Flag", "Kind", "Node", "Peer", "Permit", "Told", "Worker", "home_of", "offers"
+]

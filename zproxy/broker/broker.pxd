@@ -33,10 +33,17 @@ from zproxy.envelope cimport EnvelopeView
 cdef int broker_open(Broker* broker, const Limits* limits, Counters* counters, uint64_t seed) noexcept nogil
 cdef void broker_close(Broker* broker) noexcept nogil
 
+# The rules from now on, as permits_pack makes them (access.pxd), between two events. Peers keep their rows' numbers,
+# and what was accepted stays so. 0, or -1: malformed, or no memory, and the old ones stay.
+cdef int broker_set_permits(Broker* broker, const uint8_t* packed, size_t count) noexcept nogil
+
 # A managed connection stands: `envelope` is the WELCOME to say. DROP: no memory, and the caller closes the peer.
 # `ticket`, not 0, is the caller's name for what it charges to the connection, which a later one may inherit.
+# `permit` is the peer's row of the rules, 0: everything is allowed; `name`, at most 64 bytes, who it is, as its key
+# says; none: it names itself.
 cdef void broker_join(
-    Broker* broker, uint32_t peer, Role role, uint64_t ticket, EnvelopeView* envelope, Verdict* verdict
+    Broker* broker, uint32_t peer, Role role, uint64_t ticket, uint32_t permit, const uint8_t* name,
+    uint8_t name_bytes, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil
 
 # A message of a joined peer, read without a fault. `content` is frame 1 (NULL: none, or beyond what lies in one piece),

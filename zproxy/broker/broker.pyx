@@ -6,14 +6,17 @@ Here is only which room an event belongs to, what may be said by whom, and the o
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from zproxy.broker.access cimport permits_close, permits_take
 from zproxy.broker.chain cimport chains_close, chains_open
 from zproxy.broker.deadline cimport (
     DEADLINE_NONE, deadline_expire, deadlines_close, deadlines_due_ms, deadlines_open
 )
 from zproxy.broker.demand cimport (
-    demand_abort, demand_cancel, demand_doubt, demand_expire, demand_need_hello, demand_take, demand_unkept
+    demand_abort, demand_cancel, demand_cut, demand_doubt, demand_expire, demand_need_hello, demand_take,
+    demand_unkept
 )
 from zproxy.broker.dispatch cimport dispatch_address, dispatch_again, dispatch_next, worker_changed
+from zproxy.broker.gate cimport gate_book
 from zproxy.broker.index cimport index_close, index_open
 from zproxy.broker.keeping cimport keeping_close, keeping_open
 from zproxy.broker.ledger cimport (
@@ -22,12 +25,13 @@ from zproxy.broker.ledger cimport (
 )
 from zproxy.broker.outcome cimport outcome_progress, outcome_take, outcome_undelivered
 from zproxy.broker.peer cimport (
-    ROW_GOODBYE, Peer, peer_at, peer_is_there, peer_judge, peer_seat, peer_unseat, peers_close, peers_open, row_leave
+    ROW_GOODBYE, Peer, peer_at, peer_bind, peer_is_there, peer_judge, peer_seat, peer_unseat, peers_close, peers_open,
+    row_leave
 )
 from zproxy.broker.policy cimport policy_number
 from zproxy.broker.presence cimport (
     presence_credit, presence_dismiss, presence_due_ms, presence_end, presence_expire, presence_goodbye,
-    presence_hello, presence_ready, presence_retire
+    presence_hello, presence_ready, presence_retire, presence_review
 )
 from zproxy.broker.former cimport formers_close
 from zproxy.broker.recall cimport recall_code, recall_forget, recall_undo, recall_unkept
@@ -73,6 +77,7 @@ cdef int broker_open(Broker* broker, const Limits* limits, Counters* counters, u
 
 
 cdef void broker_close(Broker* broker) noexcept nogil:
+    permits_close(&broker.permits)
     peers_close(&broker.peers)
     services_close(&broker.services)
     requests_close(&broker.requests)
@@ -87,13 +92,23 @@ cdef void broker_close(Broker* broker) noexcept nogil:
 # ---- connections ----
 
 
+cdef int broker_set_permits(Broker* broker, const uint8_t* packed, size_t count) noexcept nogil:
+    if permits_take(&broker.permits, packed, count, broker.now_ms) != 0:
+        return -1
+    presence_review(broker)
+    return 0
+
+
 cdef void broker_join(
-    Broker* broker, uint32_t peer, Role role, uint64_t ticket, EnvelopeView* envelope, Verdict* verdict
+    Broker* broker, uint32_t peer, Role role, uint64_t ticket, uint32_t permit, const uint8_t* name,
+    uint8_t name_bytes, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:
     cdef Peer* newcomer = peer_seat(&broker.peers, peer, role)
     verdict_clear(verdict)
     if newcomer != NULL:
         newcomer.ticket = ticket
+        newcomer.permit = permit
+        peer_bind(newcomer, name, name_bytes)
         say(newcomer, WELCOME, CONTENT_WELCOME, envelope, verdict)
 
 
@@ -200,6 +215,8 @@ cdef void node_hear(
     elif is_demand(kind):
         peer_listen(broker, node, &envelope.head)
         demand_take(broker, node, envelope, message_bytes, verdict)
+    elif kind == <int>CHUNK and not gate_book(broker, node, message_bytes):
+        demand_cut(broker, node, message_bytes, envelope, verdict)
     elif is_streams(kind):
         stream_forth(broker, node, envelope, verdict)
     elif kind == <int>CANCEL:

@@ -20,6 +20,11 @@ cdef void demand_need_hello(Broker* broker, Peer* node, EnvelopeView* envelope, 
 
 cdef void demand_cancel(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 
+# A CHUNK that is larger than its node may send: its request ends in TOO_LARGE.
+cdef void demand_cut(
+    Broker* broker, Peer* node, uint64_t message_bytes, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil
+
 # There was no memory to keep the payload of the request in hand, which waits.
 cdef void demand_unkept(Broker* broker, EnvelopeView* envelope, Verdict* verdict) noexcept nogil
 

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from zproxy.broker.budget cimport BUDGET_NODE, BUDGET_NONE, BUDGET_SERVICE, Budget, budget_exceeded
 from zproxy.broker.deadline cimport deadline_arm
 from zproxy.broker.dispatch cimport dispatch_address, dispatch_arrival, dispatch_finds_nobody
+from zproxy.broker.gate cimport gate_denies, gate_limits, gate_size_fault, gate_spend
 from zproxy.broker.index cimport INDEX_NONE, index_find
 from zproxy.broker.ledger cimport (
     ledger_abandon, ledger_accept, ledger_arm, ledger_free, ledger_keep, ledger_order, ledger_queue,
@@ -22,37 +23,30 @@ from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_numb
 from zproxy.broker.service cimport (
     Service, service_find, service_has_worker, service_is_guarded, service_obtain, service_settle, service_was_offered
 )
-from zproxy.broker.speech cimport say_error, say_malformed, say_outcome
+from zproxy.broker.speech cimport say_malformed, say_outcome, say_refusal
 from zproxy.broker.state cimport take_in_hand
 from zproxy.broker.stream cimport STREAMS_MAX, stream_resume
 from zproxy.broker.verdict cimport REQUEST_NONE, VERDICT_KEEP, VERDICT_PASS, verdict_spend
 from zproxy.counters cimport (
-    MANAGED_CANCELLED, MANAGED_DROPPED_CANCELS, MANAGED_EXPIRED, MANAGED_EXPIRED_NO_WORKER,
+    MANAGED_CANCELLED, MANAGED_DROPPED_CANCELS, MANAGED_DROPPED_CHUNKS, MANAGED_EXPIRED, MANAGED_EXPIRED_NO_WORKER,
     MANAGED_EXPIRED_UNKNOWN_SERVICE, MANAGED_FAILED, MANAGED_JOINED, MANAGED_LEASES_EXPIRED, MANAGED_REFUSED_BUSY,
     MANAGED_REFUSED_DRAINING, MANAGED_REFUSED_NEED_HELLO, MANAGED_REFUSED_NOT_SHARED, MANAGED_REFUSED_OUTCOME_UNKNOWN,
-    MANAGED_REFUSED_OVERLOAD, counter_add
+    MANAGED_REFUSED_OVERLOAD, MANAGED_REFUSED_TOO_LARGE, counter_add
 )
 from zproxy.envelope cimport (
     BUSY, CANCELLED, DRAINING, NEED_HELLO, NO_WORKER, NOT_IDEMPOTENT, NOT_SHARED, OUTCOME_UNKNOWN, POST,
-    RESENT, SHARED, TIMEOUT, UNKNOWN_SERVICE, Code, EnvelopeView
+    RESENT, SHARED, TIMEOUT, TOO_LARGE, UNKNOWN_SERVICE, Code, EnvelopeView
 )
-
-
-cdef void refuse(
-    Broker* broker, Peer* node, Code code, int counter, EnvelopeView* envelope, Verdict* verdict
-) noexcept nogil:
-    counter_add(broker.counters, counter, 1)
-    say_error(broker, node, code, envelope.head.incarnation, envelope.head.sequence, envelope, verdict)
 
 
 cdef void demand_need_hello(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     sentence_begin(&broker.sentence, b"this was not said in the present conversation: say HELLO, then send it again")
-    refuse(broker, node, NEED_HELLO, MANAGED_REFUSED_NEED_HELLO, envelope, verdict)
+    say_refusal(broker, node, NEED_HELLO, MANAGED_REFUSED_NEED_HELLO, envelope, verdict)
 
 
 cdef void say_busy(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
     sentence_begin(&broker.sentence, b"zproxy has no memory for another request; try again later")
-    refuse(broker, node, BUSY, MANAGED_REFUSED_BUSY, envelope, verdict)
+    say_refusal(broker, node, BUSY, MANAGED_REFUSED_BUSY, envelope, verdict)
     envelope.head.remaining_ms = broker.limits.retry_after_ms
 
 
@@ -85,13 +79,13 @@ cdef void demand_resume(
 
 
 # Sent before, to somebody zproxy does not remember: may it have run, and not run twice?
-cdef bint is_outcome_unknown(const Broker* broker, const EnvelopeView* envelope) noexcept nogil:
-    cdef const Service* service
+cdef bint is_outcome_unknown(
+    const Broker* broker, const Service* service, const EnvelopeView* envelope
+) noexcept nogil:
     if not envelope.head.flags & <int>RESENT:
         return False
     if envelope.head.flags & <int>NOT_IDEMPOTENT:
         return True
-    service = service_find(&broker.services, envelope.service, envelope.head.service_bytes)
     if service == NULL:
         return broker.services.any.is_guarded
     return service_is_guarded(&broker.services, service)
@@ -103,24 +97,28 @@ cdef void say_unknown(Broker* broker, const uint8_t* service, uint8_t service_by
     sentence_words(&broker.sentence, b" what became of it")
 
 
-# Says why a new request is not accepted; or False: it may be.
-cdef bint demand_refuse(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+# Says why a new request for the service (NULL: nobody knows it yet) is not accepted; or False: it may be.
+cdef bint demand_refuse(
+    Broker* broker, Peer* node, Service* service, EnvelopeView* envelope, uint64_t message_bytes, Verdict* verdict
+) noexcept nogil:
+    if gate_denies(broker, node, service, envelope, verdict):
+        return True
     if envelope.head.stream > <uint64_t>STREAMS_MAX or envelope.head.stream and envelope.head.kind == <int>POST:
         say_malformed(broker, node, b"it has more than 64 streams, or is a POST with streams", envelope, verdict)
         return True
     if envelope.head.flags & <int>SHARED:
         sentence_begin(&broker.sentence, b"this version of zproxy shares no memory: send it with frames")
-        refuse(broker, node, NOT_SHARED, MANAGED_REFUSED_NOT_SHARED, envelope, verdict)
+        say_refusal(broker, node, NOT_SHARED, MANAGED_REFUSED_NOT_SHARED, envelope, verdict)
         return True
-    if is_outcome_unknown(broker, envelope):
+    if is_outcome_unknown(broker, service, envelope):
         say_unknown(broker, envelope.service, envelope.head.service_bytes)
-        refuse(broker, node, OUTCOME_UNKNOWN, MANAGED_REFUSED_OUTCOME_UNKNOWN, envelope, verdict)
+        say_refusal(broker, node, OUTCOME_UNKNOWN, MANAGED_REFUSED_OUTCOME_UNKNOWN, envelope, verdict)
         return True
     if broker.is_draining:
         sentence_begin(&broker.sentence, b"zproxy stops and takes nothing new; connect elsewhere, or later")
-        refuse(broker, node, DRAINING, MANAGED_REFUSED_DRAINING, envelope, verdict)
+        say_refusal(broker, node, DRAINING, MANAGED_REFUSED_DRAINING, envelope, verdict)
         return True
-    return False
+    return gate_limits(broker, node, envelope, message_bytes, verdict)
 
 
 # Which budget is spent, composed as the sentence.
@@ -153,7 +151,7 @@ cdef bint demand_is_too_much(
     if budget == BUDGET_NONE or not dispatch_finds_nobody(broker, service, &envelope.head):
         return False
     overload_fault(broker, node, service, budget)
-    refuse(broker, node, BUSY, MANAGED_REFUSED_OVERLOAD, envelope, verdict)
+    say_refusal(broker, node, BUSY, MANAGED_REFUSED_OVERLOAD, envelope, verdict)
     envelope.head.remaining_ms = broker.limits.retry_after_ms
     return True
 
@@ -197,9 +195,11 @@ cdef void demand_take(
         return
     if envelope.head.flags & <int>RESENT and recall_answer(broker, node, envelope, verdict):
         return
-    if demand_refuse(broker, node, envelope, verdict):
+    service = service_find(&broker.services, envelope.service, envelope.head.service_bytes)
+    if demand_refuse(broker, node, service, envelope, message_bytes, verdict):
         return
-    service = service_obtain(&broker.services, envelope.service, envelope.head.service_bytes)
+    if service == NULL:
+        service = service_obtain(&broker.services, envelope.service, envelope.head.service_bytes)
     if service == NULL:
         say_busy(broker, node, envelope, verdict)
         return
@@ -211,6 +211,7 @@ cdef void demand_take(
         service_settle(&broker.services, service)
         say_busy(broker, node, envelope, verdict)
         return
+    gate_spend(broker, node, message_bytes)
     take_in_hand(broker, slot)
     if broker.requests.table[slot].is_ordered and not ledger_order(broker, slot):
         demand_keep(broker, slot, verdict)
@@ -280,6 +281,18 @@ cdef void demand_cancel(Broker* broker, Peer* node, EnvelopeView* envelope, Verd
         waiting_over(broker, slot, CANCELLED, MANAGED_CANCELLED, envelope, verdict)
     else:
         lease_over(broker, slot, CANCELLED, MANAGED_CANCELLED, True, envelope, verdict)
+
+
+cdef void demand_cut(
+    Broker* broker, Peer* node, uint64_t message_bytes, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    cdef uint32_t slot = index_find(&broker.open, node.number, envelope.head.sequence)
+    if slot == <uint32_t>INDEX_NONE or broker.requests.table[slot].state != <int>REQUEST_LEASED:
+        counter_add(broker.counters, MANAGED_DROPPED_CHUNKS, 1)
+        return
+    counter_add(broker.counters, MANAGED_REFUSED_TOO_LARGE, 1)
+    gate_size_fault(broker, node, message_bytes)
+    lease_over(broker, slot, TOO_LARGE, MANAGED_FAILED, True, envelope, verdict)
 
 
 # Why it was not delivered again, composed as the sentence.

@@ -63,6 +63,7 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     uint32_t conversation       # never 0
     Role role
     bint is_named
+    bint is_bound               # may have no other name than the one that is there from the beginning: its key's
     bint is_known               # HELLO or READY was accepted
     bint is_leaving             # said GOODBYE
     bint is_dismissed           # of a worker: the operator wants it to take no more in this conversation
@@ -78,6 +79,7 @@ cdef struct Peer:               # what a pick looks at comes first, in one cache
     uint64_t queued_bytes       # of a node's requests that nobody has, see budget.pxd
     uint64_t retained_bytes     # of a node's requests that workers have, see keeping.pxd
     uint64_t ticket             # the caller's, of its newest connection
+    uint32_t permit             # which row of the rules is its own, see access.pxd
     int64_t left_ms             # of an absent node: when
     Ring ring                   # of a node
 
@@ -118,6 +120,9 @@ cdef void peers_close(Peers* peers) noexcept nogil
 # A connection stands: its peer, unknown yet, in a new conversation. NULL: no memory.
 cdef Peer* peer_seat(Peers* peers, uint32_t slot, Role role) noexcept nogil
 
+# The only name it may have, of one that was just seated. No bytes: any.
+cdef void peer_bind(Peer* peer, const uint8_t* name, uint8_t name_bytes) noexcept nogil
+
 # The connection is gone. The peer is free at once, or when it has no name and the last request forgets it.
 cdef void peer_unseat(Peers* peers, Peer* peer) noexcept nogil
 
@@ -136,8 +141,8 @@ cdef int peer_name(Peers* peers, Peer* peer, const uint8_t* name, uint8_t name_b
 # Its name is anybody's again. No-op for one who has none.
 cdef void peer_unname(Peers* peers, Peer* peer) noexcept nogil
 
-# `heir`, unknown yet, is the same peer come back: `peer` takes its seat, conversation and ticket; its name and requests
-# stay with it. `heir` is left behind, replaced, on the elder's seat; or free, where the elder was absent.
+# `heir`, unknown yet, is the same peer come back: `peer` takes its seat, conversation, ticket and permit; its name and
+# requests stay with it. `heir` is left behind, replaced, on the elder's seat; or free, where the elder was absent.
 cdef void peer_move(Peers* peers, Peer* peer, Peer* heir) noexcept nogil
 
 # Joins the row's end; no-op for one who stands in it. / Leaves it; no-op for one who does not.

@@ -109,6 +109,14 @@ cdef Peer* peer_seat(Peers* peers, uint32_t slot, Role role) noexcept nogil:
     return peer
 
 
+cdef void peer_bind(Peer* peer, const uint8_t* name, uint8_t name_bytes) noexcept nogil:
+    if name_bytes == 0:
+        return
+    memcpy(peer.name, name, name_bytes)
+    peer.name_bytes = name_bytes
+    peer.is_bound = True
+
+
 cdef void peer_forget(Peers* peers, Peer* peer) noexcept nogil:
     peer.next_free = peers.free
     peers.free = peer
@@ -158,6 +166,8 @@ cdef void peer_move(Peers* peers, Peer* peer, Peer* heir) noexcept nogil:
     peer.slot = heir.slot
     peer.conversation = heir.conversation
     peer.ticket = heir.ticket
+    peer.permit = heir.permit
+    peer.is_bound = heir.is_bound
     heir.slot = slot
     heir.conversation = conversation
     heir.is_replaced = True

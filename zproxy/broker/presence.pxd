@@ -31,6 +31,9 @@ cdef void presence_goodbye(Broker* broker, Peer* peer, EnvelopeView* envelope, V
 # The worker of that name takes no more in this conversation, and is told GOODBYE. No-op where there is none.
 cdef void presence_retire(Broker* broker, const uint8_t* name, uint8_t name_bytes) noexcept nogil
 
+# The rules have changed: what workers offer and may not serve any more is withdrawn from them.
+cdef void presence_review(Broker* broker) noexcept nogil
+
 # Its connection is gone, or replaced. What follows from it are errands.
 cdef void presence_end(Broker* broker, Peer* peer) noexcept nogil
 

@@ -5,6 +5,7 @@ from libc.string cimport memcmp
 
 from zproxy.broker.dispatch cimport offers_changed, worker_changed, worker_freed
 from zproxy.broker.former cimport formers_enter, formers_have_fenced, formers_succeed
+from zproxy.broker.gate cimport gate_denies_name, gate_denies_offers, gate_withdraw
 from zproxy.broker.ledger cimport (
     errand_drop, ledger_abandon, ledger_drop, ledger_end, ledger_free, ledger_settle, ledger_unlease, ledger_unlist,
     ledger_unwait
@@ -139,6 +140,8 @@ cdef void presence_accept(Broker* broker, Peer* peer, EnvelopeView* envelope, Ve
 
 
 cdef void presence_hello(Broker* broker, Peer* node, EnvelopeView* envelope, Verdict* verdict) noexcept nogil:
+    if gate_denies_name(broker, node, envelope, verdict):
+        return
     node = presence_name(broker, node, envelope, verdict)
     if node != NULL:
         presence_accept(broker, node, envelope, verdict)
@@ -202,6 +205,10 @@ cdef void presence_ready(
     if fault_words != NULL:
         say_malformed(broker, worker, fault_words, envelope, verdict)
         return
+    if gate_denies_name(broker, worker, envelope, verdict):
+        return
+    if gate_denies_offers(broker, worker, content, content_bytes, envelope, verdict):
+        return
     worker = presence_name(broker, worker, envelope, verdict)
     if worker == NULL:
         return
@@ -217,6 +224,18 @@ cdef void presence_ready(
     rest_consider(broker, worker)
     worker_changed(broker, worker)
     workers_changed(broker)
+
+
+cdef void presence_review(Broker* broker) noexcept nogil:
+    cdef uint32_t slot
+    cdef Peer* peer
+    cdef bint has_changed = False
+    for slot in range(broker.peers.capacity):
+        peer = broker.peers.seats[slot]
+        if peer != NULL and gate_withdraw(broker, peer):
+            has_changed = True
+    if has_changed:
+        workers_changed(broker)
 
 
 cdef void presence_credit(Broker* broker, Peer* worker, const EnvelopeView* envelope) noexcept nogil:

@@ -12,8 +12,9 @@ from zproxy.broker.broker cimport (
     PAYLOAD_NONE, PEER_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_KEEP, VERDICT_PASS, VERDICT_SAY, VERDICT_SEND, Broker,
     Limits, OfferRow, PeerRow, ServiceRow, Verdict, broker_abort, broker_address, broker_close, broker_count_rows,
     broker_dismiss, broker_drain, broker_due_ms, broker_fill_rows, broker_join, broker_leave, broker_live,
-    broker_malformed, broker_message, broker_open, broker_retained_bytes, broker_set_usable, broker_step,
-    broker_undelivered, broker_unkept, broker_unretained, broker_unsent, broker_waiting, broker_waiting_bytes
+    broker_malformed, broker_message, broker_open, broker_retained_bytes, broker_set_permits, broker_set_usable,
+    broker_step, broker_undelivered, broker_unkept, broker_unretained, broker_unsent, broker_waiting,
+    broker_waiting_bytes
 )
 from zproxy.broker.peer cimport ROW_RESTING, Peer
 from zproxy.broker.verdict cimport verdict_clear
@@ -86,13 +87,18 @@ cdef class BrokerProbe:
 
     # ---- events ----
 
-    def join(self, uint32_t peer, bint is_worker):
-        """A connection stands."""
+    def set_permits(self, bytes packed):
+        """The rules from now on; False: they are none, and the old ones stay."""
+        return broker_set_permits(&self.broker, <const uint8_t*><const char*>packed, len(packed)) == 0
+
+    def join(self, uint32_t peer, bint is_worker, uint32_t permit=0, bytes name=b""):
+        """A connection stands, of somebody with a row of the rules, and perhaps with a name that it has to have."""
         cdef EnvelopeView envelope
         cdef Verdict verdict
         self.tickets += 1
         broker_join(
-            &self.broker, peer, ROLE_WORKER if is_worker else ROLE_NODE, self.tickets, &envelope, &verdict
+            &self.broker, peer, ROLE_WORKER if is_worker else ROLE_NODE, self.tickets, permit,
+            <const uint8_t*><const char*>name, <uint8_t>len(name), &envelope, &verdict
         )
         return self._told(&envelope, &verdict)
 

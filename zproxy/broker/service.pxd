@@ -18,6 +18,7 @@ Rule 5. What became of requests is booked under the name that was asked for. The
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from zproxy.broker.access cimport Seen
 from zproxy.broker.lanes cimport Lanes
 from zproxy.broker.peer cimport Peer
 from zproxy.broker.policy cimport Candidates, Policy, policy_pick
@@ -44,6 +45,7 @@ cdef struct Service:
     uint32_t lease_ms           # how long a delivery may be without a sign, as its newest worker says; 0: always
     uint32_t references         # requests that know it
     Account account
+    Seen seen                   # what is known of who may use it; owned
     uint32_t stamp              # of the READY that named it last
     const Policy* policy
     Candidates candidates       # owned
@@ -92,6 +94,9 @@ cdef void service_settle(Services* services, Service* service) noexcept nogil
 cdef int service_offer(
     Services* services, Service* service, Peer* worker, bint is_guarded, uint32_t lease_ms
 ) noexcept nogil
+
+# The worker does not offer that one any more, by its place in the worker's offerings; the last of them takes the place.
+cdef void service_withdraw(Services* services, Peer* worker, uint32_t place) noexcept nogil
 
 # The worker offers nothing any more.
 cdef void services_withdraw(Services* services, Peer* worker) noexcept nogil

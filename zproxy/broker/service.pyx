@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from zproxy.broker.access cimport Seen, seen_clear
 from zproxy.broker.lanes cimport PRIORITIES, lanes_priority
 from zproxy.broker.peer cimport Offering
 from zproxy.broker.policy cimport Candidate, Candidates, policies_next, policy_at, policy_home
@@ -46,6 +47,7 @@ cdef void service_destroy(Service* service) noexcept nogil:
     for place in range(service.candidates.count):
         free(service.candidates.table[place].lanes)
     free(service.candidates.table)
+    free(service.seen.words)
     free(service)
 
 
@@ -113,16 +115,19 @@ cdef void lanes_renew(Lanes* lanes, uint32_t number) noexcept nogil:
         lanes.rings[priority] = REQUEST_NONE
 
 
-# As good as new, but for its number and the table it has.
+# As good as new, but for its number and the tables it has.
 cdef void service_renew(Service* service) noexcept nogil:
     cdef uint32_t number = service.number
     cdef Candidate* table = service.candidates.table
     cdef uint32_t capacity = service.candidates.capacity
+    cdef Seen seen = service.seen
     memset(service, 0, sizeof(Service))
     service.number = number
     service.candidates.table = table
     service.candidates.capacity = capacity
     service.candidates.random_state = number
+    service.seen = seen
+    seen_clear(&service.seen)
     lanes_renew(&service.lanes, 0)
 
 
@@ -286,6 +291,19 @@ cdef void candidate_remove(Services* services, Service* service, uint32_t place,
         lanes_close(services, lanes)
     service_sort(services, service)
     service_settle(services, service)
+
+
+cdef void service_withdraw(Services* services, Peer* worker, uint32_t place) noexcept nogil:
+    cdef const Offering* going = &worker.offerings[place]
+    cdef const Offering* last
+    candidate_remove(services, services.table[going.service], going.place, going.is_guarded)
+    worker.offering_count -= 1
+    worker.turn = 0
+    if place == worker.offering_count:
+        return
+    last = &worker.offerings[worker.offering_count]
+    services.table[last.service].candidates.table[last.place].place = place
+    worker.offerings[place] = last[0]
 
 
 cdef void services_withdraw(Services* services, Peer* worker) noexcept nogil:

@@ -21,6 +21,11 @@ cdef void say_error(
     EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil
 
+# The same about the request in hand, which is refused, and counted as such.
+cdef void say_refusal(
+    Broker* broker, Peer* node, Code code, int counter, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil
+
 # The same about a request that was accepted, to its node, with the attempts made and who had it last.
 cdef void say_outcome(
     Broker* broker, const Request* request, uint16_t code, EnvelopeView* envelope, Verdict* verdict

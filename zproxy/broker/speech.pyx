@@ -30,6 +30,13 @@ cdef void say_error(
     sentence_end(&broker.sentence, envelope)
 
 
+cdef void say_refusal(
+    Broker* broker, Peer* node, Code code, int counter, EnvelopeView* envelope, Verdict* verdict
+) noexcept nogil:
+    counter_add(broker.counters, counter, 1)
+    say_error(broker, node, code, envelope.head.incarnation, envelope.head.sequence, envelope, verdict)
+
+
 cdef void say_outcome(
     Broker* broker, const Request* request, uint16_t code, EnvelopeView* envelope, Verdict* verdict
 ) noexcept nogil:

@@ -6,13 +6,14 @@
                                                     recall    outcomes remembered, for what is sent again
                                                     rest      workers that fail get nothing for a while
     broker     the events, and what is to be done   speech    what the broker says itself
-               without one
+               without one                          gate      what the rules do not allow is refused
 
 Rooms below `broker` get the struct, and never call up. Fields are written by the room named beside them.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from zproxy.broker.access cimport Permits
 from zproxy.broker.chain cimport Chains
 from zproxy.broker.deadline cimport Deadlines
 from zproxy.broker.former cimport Formers
@@ -38,6 +39,7 @@ cdef struct Broker:             # owned by the fast path; see broker_open
     Counters* counters          # the hub's
     Limits limits
     int64_t now_ms              # broker: of the newest event
+    Permits permits             # broker: the rules; gate takes out of their buckets
     Peers peers                 # presence
     Services services           # presence; demand adds those it is asked for
     Requests requests           # ledger
