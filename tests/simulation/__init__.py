@@ -6,6 +6,7 @@
     oracle           what was promised, at every step: from book (what is known) and telling (what may be said)
     surface          the one place that calls the probe    defects   surfaces that misbehave, each in one way
     runs             one seed, many seeds, shrinking       words     the envelope's numbers
+    rules            what peers may, and its reading
 
 `python -m tests.simulation` runs many seeds, or one with its trace.
 """

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from zproxy.envelope import Envelope
 
+from .rules import Rulebook
 from .schedule import Knobs
 from .surface import line_of
 from .words import (
@@ -43,6 +44,8 @@ class Seat:
     slot: int
     is_worker: bool
     conversation: int
+    row: int = 0  # of the rules
+    key_name: str = ""  # the only name it may have; "": any
     name: str = ""
     incarnation: int = 0
     node: int = 0  # whose requests are one line
@@ -116,6 +119,7 @@ class Book:
         self.no_worker_wait_ms = knobs.no_worker_wait_ms
         self.queue_bytes = knobs.queue_bytes
         self.now_ms = 0
+        self.rules = Rulebook()
         self.seats: dict[int, Seat] = {}
         self.conversations: set[int] = set()
         self.asks: dict[Key, Ask] = {}

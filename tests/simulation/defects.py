@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from zproxy.broker.access import Permit
 from zproxy.envelope import Code, Envelope, Flag, Kind, offers_parse
 
+from .rules import Rules
 from .schedule import Knobs
 from .surface import Said, Surface, Told
 
@@ -56,8 +58,8 @@ class Defect(Surface):
         self.given: dict[int, tuple[int, Envelope]] = {}  # lease → worker, delivery
         self.more: list[Told] = []
 
-    def join(self, peer: int, is_worker: bool) -> Told:
-        told = super().join(peer, is_worker)
+    def join(self, peer: int, is_worker: bool, row: int, key_name: str) -> Told:
+        told = super().join(peer, is_worker, row, key_name)
         assert told.envelope is not None
         self.conversations[peer] = told.envelope.conversation
         (self.workers.add if is_worker else self.workers.discard)(peer)
@@ -462,6 +464,57 @@ class TornReplyIsAnOutcome(Defect):
         told = super().on_hear(peer, said, now_ms)
         is_torn = said.envelope.kind == Kind.REPLY and said.envelope.stream and is_error(told, Code.RESEND)
         return self.to_asker(told, said.envelope) if is_torn else told
+
+
+class RulesIgnored(Defect):
+    """Nodes may use whatever they ask for."""
+
+    laws = ("access",)
+
+    def join(self, peer: int, is_worker: bool, row: int, key_name: str) -> Told:
+        return super().join(peer, is_worker, row if is_worker else 0, key_name)
+
+
+class AnybodyServes(Defect):
+    """Workers may offer whatever they like."""
+
+    laws = ("access",)
+
+    def join(self, peer: int, is_worker: bool, row: int, key_name: str) -> Told:
+        return super().join(peer, is_worker, 0 if is_worker else row, key_name)
+
+
+class AnyNameIsBelieved(Defect):
+    """A key opens the door to every name."""
+
+    laws = ("access",)
+
+    def join(self, peer: int, is_worker: bool, row: int, key_name: str) -> Told:
+        return super().join(peer, is_worker, row, "")
+
+
+class ReloadForgotten(Defect):
+    """The first rules stay for ever."""
+
+    laws = ("access", "rates", "right worker", "idle")
+
+    def __init__(self, seed: int, knobs: Knobs) -> None:
+        super().__init__(seed, knobs)
+        self.has_rules = False
+
+    def swap(self, rules: Rules) -> None:
+        if not self.has_rules:
+            super().swap(rules)
+        self.has_rules = True
+
+
+class RatesForgotten(Defect):
+    """A node may send as much as it likes of what it may use."""
+
+    laws = ("rates",)
+
+    def swap(self, rules: Rules) -> None:
+        super().swap(tuple(Permit(each.allow, each.serve) for each in rules))
 
 
 DEFECTS: dict[str, type[Defect]] = {defect.__name__: defect for defect in Defect.__subclasses__()}

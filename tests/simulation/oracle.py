@@ -13,6 +13,7 @@ import heapq
 from zproxy.envelope import Envelope, offers_parse
 
 from .book import FAILURES_MAX, Ask, Lease, Seat, Violation
+from .rules import Rules
 from .surface import Said, Surface, Told, line_of
 from .telling import Telling
 from .words import (
@@ -23,6 +24,7 @@ from .words import (
     CHUNK,
     CODE_YOURS,
     CREDIT,
+    DENIED,
     DRAINING,
     ERROR,
     FENCED,
@@ -44,6 +46,7 @@ from .words import (
     RESENT,
     RETRY_ERRORS,
     TIMEOUT,
+    TOO_LARGE,
     WANTS_PROGRESS,
     WELCOME,
     WINDOW,
@@ -51,18 +54,19 @@ from .words import (
 )
 
 FRAME_BYTES_MAX = 160
+SMALL_QUEUE_BYTES = 1 << 20
 OUTCOMES = ("delivered", "failed", "expired", "cancelled", "undelivered")
 
 
 class Oracle(Telling):
     # ---- connections ----
 
-    def join(self, slot: int, is_worker: bool, told: Told) -> Seat:
+    def join(self, slot: int, is_worker: bool, row: int, key_name: str, told: Told) -> Seat:
         said = told.envelope
         if said is None or said.kind != WELCOME or told.peer != slot or said.conversation in self.conversations:
             raise Violation("welcome", f"{slot} hears {told}")
         self.conversations.add(said.conversation)
-        seat = self.seats[slot] = Seat(slot, is_worker, said.conversation)
+        seat = self.seats[slot] = Seat(slot, is_worker, said.conversation, row, key_name)
         return seat
 
     def leave(self, seat: Seat) -> None:
@@ -90,7 +94,7 @@ class Oracle(Telling):
             if seat.is_leaving:
                 self._hear_stranger(seat, envelope, told)
             else:
-                self._hear_demand(seat, envelope, told)
+                self._hear_demand(seat, said, told)
         elif kind == CANCEL:
             self._hear_cancel(seat, envelope, told)
         elif kind == GOODBYE:
@@ -120,6 +124,9 @@ class Oracle(Telling):
         answer = told.envelope
         if answer is None or told.peer != seat.slot or answer.sequence or answer.kind not in (ACCEPTED, ERROR):
             raise Violation("names", f"{line_of(envelope)} is answered with {told}")
+        if self._may_not_come_in(seat, said):
+            self.check(answer.code == DENIED, "access", "{} comes in as {}: {}", seat.key_name, envelope, told)
+            return
         holder = self._named(seat.is_worker, envelope.name)
         is_other = holder is not None and holder is not seat and holder.incarnation != envelope.incarnation
         if answer.kind == ERROR:
@@ -141,6 +148,13 @@ class Oracle(Telling):
             self.guarded_services |= {name for name, _, flags in offers if flags & 1}
         self._see(told)
 
+    def _may_not_come_in(self, seat: Seat, said: Said) -> bool:
+        """By its key's name, or because of what it offers."""
+        if seat.key_name and said.envelope.name != seat.key_name:
+            return True
+        offers = (seat.is_worker and offers_parse(said.content or b"")) or []
+        return any(not self.rules.may_serve(seat.row, service) for service, _, _ in offers)
+
     def _is_fenced(self, seat: Seat, envelope: Envelope) -> bool:
         return (seat.is_worker, envelope.name, envelope.incarnation) in self.fenced
 
@@ -155,7 +169,8 @@ class Oracle(Telling):
             raise Violation("names", f"{envelope.name} is nobody's, but refused")
         self.check(told.challenged == holder.slot, "names", "{}: its holder is not asked, but {}", envelope, told)
 
-    def _hear_demand(self, seat: Seat, envelope: Envelope, told: Told) -> None:
+    def _hear_demand(self, seat: Seat, said: Said, told: Told) -> None:
+        envelope = said.envelope
         key = seat.name, seat.incarnation, envelope.sequence
         deadline_ms = self.now_ms + envelope.remaining_ms
         known = self.asks.get(key)
@@ -177,11 +192,37 @@ class Oracle(Telling):
             self.accepted += 1
             ask.is_accepted = True
             self.check(not self.is_draining, "drain", "{} is accepted while draining", ask)
+            self._accept(seat, ask, len(said.frame))
             may_have_run = ask.is_guarded and envelope.flags & RESENT
             self.check(not may_have_run, "guarded once", "{} may have run, and is accepted", ask)
         else:
             self.check(told.envelope is not None, "one outcome", "{} is dropped without a word", ask)
+            self._refuse(seat, ask, len(said.frame), told)
         self._see(told)
+
+    def _accept(self, seat: Seat, ask: Ask, size: int) -> None:
+        """Do the rules?"""
+        self.check(self.rules.may_use(seat.row, ask.service), "access", "{} is denied, and accepted", ask)
+        excess = self.rules.accept(seat.row, self.now_ms, size)
+        self.check(not excess, "rates", "{} exceeds its node's limits: {}", ask, excess)
+        limit = self.rules.permit(seat.row).in_flight
+        if limit:
+            is_own = [each for each in self.open.values() if each.key[:2] == ask.key[:2] and each.is_listed]
+            beside = sum(each.is_accepted and not each.was_away for each in is_own) - 1
+            self.check(beside < limit, "rates", "{} beside {} that are open, of {}", ask, beside, limit)
+
+    def _refuse(self, seat: Seat, ask: Ask, size: int, told: Told) -> None:
+        """Never for rules that are not there, and always by those that are."""
+        assert told.envelope is not None
+        code = told.envelope.code
+        is_denied = not self.rules.may_use(seat.row, ask.service)
+        self.check((code == DENIED) == is_denied, "access", "{} hears {}", ask, told)
+        if code == TOO_LARGE:
+            limit = self.rules.permit(seat.row).max_message_bytes
+            self.check(0 < limit < size, "access", "{} has {} bytes, which may be {}", ask, size, limit)
+        if code == BUSY:
+            may_be = self.rules.is_limited(seat.row) or self.queue_bytes < SMALL_QUEUE_BYTES
+            self.check(may_be, "access", "{} is refused, which has no limit: {}", ask, told)
 
     def _hear_again(self, ask: Ask, deadline_ms: int, told: Told) -> None:
         """A duplicate of what is open."""
@@ -367,6 +408,13 @@ class Oracle(Telling):
         self.check(answer.code in allowed, "whole streams", "{}: its reply was torn, and {}", ask, told)
 
     # ---- what the operator wants ----
+
+    def swap(self, rules: Rules) -> None:
+        """Other rules, from now on; workers offer no more what they may not serve."""
+        self.rules.swap(rules)
+        for seat in self.seats.values():
+            offers = seat.offers.items()
+            seat.offers = {name: offer for name, offer in offers if self.rules.may_serve(seat.row, name)}
 
     def dismiss(self, name: str) -> None:
         """That worker is to take no more."""

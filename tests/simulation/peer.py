@@ -11,6 +11,7 @@ from .link import Link
 from .surface import Said, say
 from .words import (
     ACCEPTED,
+    DENIED,
     ERROR,
     FENCED,
     NAME_IN_USE,
@@ -31,6 +32,7 @@ class Peer:
         self.name = name
         self.random = world.random_of(name)
         self.incarnation = self.random.getrandbits(63) | 1
+        self.key_name = name if world.rules is not None else ""  # as the operator has it; "": it has none
         self.link: Link | None = None
         self.conversation = 0  # of the newest WELCOME
         self.is_accepted = False
@@ -143,6 +145,8 @@ class Peer:
             self.later(envelope.remaining_ms, self._introduce_again, self.conversation)
         elif envelope.code == FENCED:
             self.world.replace(self)
+        elif envelope.code == DENIED and self.key_name == self.name:
+            self.reconsider()
 
     def _introduce_again(self, conversation: int) -> None:
         if conversation == self.conversation and not self.is_accepted and self.link is not None:
@@ -150,6 +154,9 @@ class Peer:
 
     def welcomed(self) -> None:
         """A new conversation begins."""
+
+    def reconsider(self, _: None = None) -> None:
+        """The rules have changed, or do not let it in as it is."""
 
     def introduce(self, _: None) -> None:
         raise NotImplementedError

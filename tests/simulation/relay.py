@@ -14,6 +14,7 @@ from zproxy.envelope import Kind
 from .book import Violation
 from .link import Link
 from .oracle import Oracle
+from .rules import Rules, row_of
 from .surface import Said, Surface, Told
 
 if TYPE_CHECKING:
@@ -35,14 +36,17 @@ class Relay:
         self.is_unsettled = False
         self.is_down = False
         self._wake_ms: int | None = None
+        if world.rules is not None:
+            self.swap(world.rules)
 
     # ---- events ----
 
     def connect(self, peer: Peer) -> Link:
         """A connection stands; WELCOME is on its way."""
         slot = heapq.heappop(self.free_slots) if self.free_slots else len(self.links)
-        told = self.surface.join(slot, peer.is_worker)
-        link = Link(self.world, self, peer, slot, self.oracle.join(slot, peer.is_worker, told))
+        row = row_of(peer.key_name)
+        told = self.surface.join(slot, peer.is_worker, row, peer.key_name)
+        link = Link(self.world, self, peer, slot, self.oracle.join(slot, peer.is_worker, row, peer.key_name, told))
         self.links[slot] = link
         if self.world.is_traced:
             self.world.trace(f"{peer.name} connects as {slot}")
@@ -102,6 +106,11 @@ class Relay:
     def dismiss(self, name: str) -> None:
         self.oracle.dismiss(name)
         self.surface.dismiss(name)
+        self.is_unsettled = True
+
+    def swap(self, rules: Rules) -> None:
+        self.oracle.swap(rules)
+        self.surface.swap(rules)
         self.is_unsettled = True
 
     def drain(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ class Knobs:
     undelivered_share: float
     no_worker_wait_ms: int
     queue_bytes: int  # of requests that nobody has; two thirds of it for one service
+    rules_seed: int | None = None  # of the first ones; None: there are none
 
 
 # How often, and whether it is a fault: of those, each run has some kinds only, or all runs would be alike.
@@ -42,6 +43,7 @@ FAULTS = {
     "step_clock": 2, "set_credit": 4, "ready_again": 3, "leave_node": 1, "leave_worker": 2, "dismiss_worker": 2,
     "fill_outbox": 3, "babble": 3, "impostor": 1,
 }
+RELOADS = ("swap",)  # of rules
 ENDS = ("drain", "abort")
 
 
@@ -84,4 +86,9 @@ def schedule_of(seed: int) -> tuple[Knobs, list[Action]]:
         actions.append(Action(drained_ms, "drain", 0))
         if random.random() < 0.6:
             actions.append(Action(drained_ms + random.randrange(1, 1000), "abort", 0))
+    random = Random(f"{seed} rules")
+    if random.random() < 0.4:
+        knobs = replace(knobs, rules_seed=random.getrandbits(30))
+        count = random.choice((0, 1, 2, 5))
+        actions += [Action(random.randrange(length_ms), *RELOADS, random.getrandbits(30)) for _ in range(count)]
     return knobs, sorted(actions)

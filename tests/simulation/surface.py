@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from zproxy.broker.access import permits_pack
 from zproxy.broker.probe import BrokerProbe
 from zproxy.envelope import Code, Envelope, Kind
 
+from .rules import Rules
 from .schedule import Knobs
 
 
@@ -76,8 +78,11 @@ class Surface:
             queue_service_bytes=knobs.queue_bytes * 2 // 3,
         )
 
-    def join(self, peer: int, is_worker: bool) -> Told:
-        return told_of(self.probe.join(peer, is_worker))
+    def swap(self, rules: Rules) -> None:
+        assert self.probe.set_permits(permits_pack(rules))
+
+    def join(self, peer: int, is_worker: bool, row: int, key_name: str) -> Told:
+        return told_of(self.probe.join(peer, is_worker, row, key_name.encode()))
 
     def hear(self, peer: int, said: Said, now_ms: int) -> Told:
         return told_of(self.probe.message(peer, said.frame, now_ms, said.content))

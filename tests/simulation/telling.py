@@ -13,6 +13,7 @@ from .words import (
     CANCEL,
     CANCELLED,
     CHUNK,
+    DENIED,
     DRAINING,
     ERROR,
     FENCED,
@@ -29,6 +30,7 @@ from .words import (
     RESENT,
     RETRIES_EXHAUSTED,
     TIMEOUT,
+    TOO_LARGE,
     UNKNOWN,
     WANTS_ACCEPTED,
     WINDOW,
@@ -246,5 +248,7 @@ class Telling(Book):
             self.check(ask.is_lost and ask.lease is None, "lost", "{} is with a living worker", ask)
         elif code == OUTCOME_UNKNOWN:
             self.check(bool(ask.flags & RESENT) or ask.is_cut, "guarded once", "{} was never sent before", ask)
+        elif code in (DENIED, TOO_LARGE):
+            self.check(not ask.is_accepted, "one outcome", "{} was accepted, and ends in {}", ask, code)
         else:
             self.check(code == BUSY, "one outcome", "{} ends in {}, but why?", ask, code)

@@ -8,7 +8,7 @@ import pytest
 
 from .defects import DEFECTS
 from .runs import CRASH, Failure, first_found, run_seed, shrink
-from .schedule import DEMANDS, ENDS, FAULTS, schedule_of
+from .schedule import DEMANDS, ENDS, FAULTS, RELOADS, schedule_of
 from .world import World
 
 SEEDS = 400
@@ -37,7 +37,7 @@ def test_a_seed_says_all_that_happens() -> None:
 
 def test_every_action_is_met() -> None:
     met = Counter(action.name for seed in range(SEEDS) for action in schedule_of(seed)[1])
-    assert set(met) == {*DEMANDS, *FAULTS, *ENDS}
+    assert set(met) == {*DEMANDS, *FAULTS, *RELOADS, *ENDS}
 
 
 @pytest.mark.parametrize("name", sorted(DEFECTS))

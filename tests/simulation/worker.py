@@ -11,6 +11,7 @@ from zproxy.envelope import Code, Envelope, offers_pack
 
 from .book import Violation
 from .peer import Peer
+from .rules import is_matched, row_of
 from .schedule import GUARDED
 from .words import (
     BUSY,
@@ -52,6 +53,7 @@ class Worker(Peer):
     def __init__(self, world: World, name: str, services: tuple[str, ...], credit: int) -> None:
         super().__init__(world, name)
         self.services = services
+        self.wanted = services  # whatever the rules allow of it
         self.credit = credit
         self.jobs: dict[int, Job] = {}  # by lease, of this conversation, not answered
         self.queue: deque[Job] = deque()  # of them, not begun
@@ -64,6 +66,15 @@ class Worker(Peer):
         lease_ms = self.world.knobs.lease_ms
         content = offers_pack((service, lease_ms, int(service in GUARDED)) for service in self.services)
         self.say(READY, content, name=self.name, incarnation=self.incarnation, credit=self.credit)
+
+    def reconsider(self, _: None = None) -> None:
+        """It offers what it may of what it wants to."""
+        rules = self.world.rules or ()
+        row = row_of(self.name)
+        serve = rules[row - 1].serve if row <= len(rules) else ()
+        self.services = tuple(service for service in self.wanted if is_matched(serve, service))
+        if self.services and self.link is not None and self.conversation and not self.is_leaving:
+            self.introduce(None)
 
     def set_credit(self, credit: int) -> None:
         self.credit = credit

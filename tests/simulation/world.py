@@ -14,6 +14,7 @@ from .link import Link
 from .node import Node
 from .peer import Peer
 from .relay import Relay
+from .rules import NAMES, rules_of
 from .schedule import GUARDED, SERVICES, Action, Knobs, schedule_of
 from .surface import Surface, line_of
 from .words import (
@@ -46,6 +47,8 @@ class World:
         self.actions = own_actions if actions is None else actions
         self.seed = seed
         self.random = Random(~seed)
+        rules_seed = self.knobs.rules_seed
+        self.rules = None if rules_seed is None else rules_of(Random(rules_seed))
         self.make_surface = surface
         self.is_traced = is_traced
         self.lines: list[str] = []
@@ -194,6 +197,15 @@ class World:
             self.is_stopped = True
             self.relay.abort()
 
+    def do_swap(self, random: Random) -> None:
+        """Other rules; workers hear of it from their operators, sooner or later."""
+        self.rules = rules_of(random)
+        if self.relay is not None:
+            self.relay.swap(self.rules)
+        for worker in self.workers:
+            if random.random() < 0.8:
+                worker.later(random.randrange(300), worker.reconsider, None)
+
     # ---- what nodes do ----
 
     def do_request(self, random: Random, kind: int = REQUEST) -> None:
@@ -341,5 +353,7 @@ class World:
         else:
             double = Node(self, elder.name)
             double.want(REQUEST, random.choice(SERVICES), 1, 0, 500)
+        if self.rules is not None and random.random() < 0.5:
+            double.key_name = random.choice(NAMES)  # a stranger's, most likely
         double.connect()
         self.after(random.randrange(1000), lambda _: double.die(), None)
