@@ -123,9 +123,10 @@ def test_the_keys_own_name_is_accepted_after_another_was_denied() -> None:
     assert node.hello("b", 7).code == "DENIED"
 
 
-def test_who_comes_back_has_the_row_it_comes_back_with() -> None:
+@pytest.mark.parametrize("elders_key", ["a", ""])
+def test_who_comes_back_has_the_row_and_the_key_it_comes_back_with(elders_key: str) -> None:
     desk = desk_of(OPEN, Permit(allow=("red",)))
-    elder = desk.connect_node(1, 1, "a")
+    elder = desk.connect_node(1, 1, elders_key)
     elder.hello("a", 7)
     assert elder.request(1, "green").verdict == "KEEP"
     newer = desk.connect_node(2, 2, "a")
@@ -189,6 +190,29 @@ def test_what_a_worker_may_serve_no_more_is_withdrawn_and_what_it_has_it_finishe
     assert desk.said() == ["SEND 101 REQUEST"]
 
 
+def test_a_worker_whose_turn_was_at_what_is_withdrawn_goes_on_with_the_rest() -> None:
+    desk = desk_of(OPEN)
+    node, worker = desk.node(1), desk.worker(101, ("red", "green", "blue"), permit=1)
+    first = node.request(1, "red")
+    assert node.request(2, "green").verdict == "KEEP"
+    worker.answer(first)
+    (second,) = desk.steps()
+    assert node.request(3, "red").verdict == "KEEP"
+    desk.permit(Permit(serve=("red",)))
+    worker.answer(second)
+    assert desk.said() == ["SEND 101 REQUEST"]
+
+
+def test_workers_that_go_after_something_was_withdrawn_are_given_nothing() -> None:
+    desk = desk_of(OPEN)
+    first, second, third = (desk.worker(slot, ("red", "green"), permit=1) for slot in (101, 102, 103))
+    desk.permit(Permit(serve=("green",)))
+    first.leave()
+    third.leave()
+    node = desk.node(1)
+    assert [node.request(1, "green").peer, node.request(2, "green").peer] == [second.slot, None]
+
+
 def test_whoever_offers_any_service_takes_what_was_withdrawn() -> None:
     desk = desk_of(OPEN)
     node, worker = desk.node(1), desk.worker(101, ("red",), permit=1)
@@ -242,16 +266,16 @@ def test_a_reload_never_widens_what_a_row_was_not_given(
 
 
 @given(
-    tables=st.lists(st.lists(st.lists(st.sampled_from(PATTERNS), max_size=2).map(tuple), max_size=2), max_size=5),
-    offered=st.lists(st.sampled_from(SERVICES), unique=True),
+    tables=st.lists(st.lists(st.lists(st.sampled_from(PATTERNS), max_size=2).map(tuple), max_size=3), max_size=5),
+    offered=st.permutations(SERVICES),
+    leavers=st.permutations([101, 102, 103]),
 )
 def test_a_worker_offers_what_it_was_allowed_by_every_table_since(
-    tables: list[list[tuple[str, ...]]], offered: list[str]
+    tables: list[list[tuple[str, ...]]], offered: list[str], leavers: list[int]
 ) -> None:
-    desk = desk_of(OPEN, OPEN)
-    for slot in (101, 102):
-        desk.worker(slot, offered, permit=slot - 100)
-    left = {slot: set(offered) for slot in (101, 102)}
+    desk = desk_of(OPEN, OPEN, OPEN)
+    workers = {slot: desk.worker(slot, offered, credit=99, permit=slot - 100) for slot in (101, 102, 103)}
+    left = {slot: set(offered) for slot in workers}
     for table in tables:
         desk.permit(*(Permit(serve=patterns) for patterns in table))
         for slot in left:
@@ -259,6 +283,14 @@ def test_a_worker_offers_what_it_was_allowed_by_every_table_since(
             left[slot] = {service for service in left[slot] if may(patterns, service)}
         told = desk.probe.rows()[2]
         assert sorted(told) == sorted((slot, service) for slot in left for service in left[slot])
+    for sequence, slot in enumerate(leavers):
+        for number, service in enumerate(SERVICES):
+            takers: set[int | None] = {each for each in left if service in left[each]}
+            assert desk.node(1 + sequence * 4 + number).request(1, service).peer in (takers or {None})
+        workers[slot].leave()
+        desk.steps()
+        left[slot] = set()
+    assert desk.probe.rows()[2] == []
 
 
 @pytest.mark.parametrize("junk", [b"\0", b"junk", permits_pack([OPEN])[:-1], permits_pack([OPEN]) + b"\x80"])
