@@ -1,8 +1,8 @@
 """The turn of the relay; see _engine.pxd for the contract and the way through it."""
 
 from libc.errno cimport ENOMEM
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
 
 from zproxy._fastpath cimport (
     backlog_dispatch, broker_steps, client_forfeit, fastpath_close, fastpath_open, fastpath_report, managed_abort,
@@ -11,17 +11,17 @@ from zproxy._fastpath cimport (
 )
 from zproxy._reading cimport read_all
 from zproxy.counters cimport (
-    BACKEND_CONNECTIONS, COUNTER_COUNT, FRONTEND_CONNECTIONS, GAUGE_COUNT, HANDSHAKING, MANAGED_IN, MANAGED_LIVE,
+    BACKEND_CONNECTIONS, CLOSED_REVOKED, COUNTER_COUNT, FRONTEND_CONNECTIONS, GAUGE_COUNT, HANDSHAKING, MANAGED_IN, MANAGED_LIVE,
     MANAGED_WAITING, MANAGED_WAITING_BYTES, MEMORY_BYTES, POOLED_BYTES, REFUSED_HANDSHAKE_TIMEOUT, REPLIES_IN,
     REQUESTS_IN, SPINS, TRUNCATED_MESSAGES, TURNS, WAITING_BYTES, WAITING_REQUESTS, WAKEUPS, counter_add
 )
 from zproxy.names cimport names_remove
 from zproxy.relay.block cimport pool_trim
 from zproxy.relay.connection cimport (
-    CONNECTING, LINGER, LIST_CLOSING, LIST_FLUSH, LIST_PAUSED, LIST_READ, READY, REASON_CONNECT, REASON_EOF,
-    REASON_HANDSHAKE_TIMEOUT, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_BEAT, TIMER_CHALLENGE,
+    ASKED, CONNECTING, LINGER, LIST_CLOSING, LIST_FLUSH, LIST_PAUSED, LIST_READ, READY, REASON_CONNECT, REASON_EOF,
+    REASON_HANDSHAKE_TIMEOUT, REASON_REVOKED, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_BEAT, TIMER_CHALLENGE,
     TIMER_COUNT, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection, connection_is_read,
-    connection_takes, list_append, list_has, list_remove
+    connection_pending, connection_takes, list_append, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, connection_linger
 from zproxy.relay.endpoint cimport (
@@ -32,19 +32,20 @@ from zproxy.relay.hub cimport (
     clock_ns, hub_broken, hub_close, hub_doom, hub_find, hub_handshaking, hub_hangup, hub_open, hub_release, hub_tell,
     hub_tell_endpoint
 )
-from zproxy.relay.inbox cimport inbox_pending
 from zproxy.relay.intake cimport intake_assembled, intake_stalled, intake_watch
 from zproxy.relay.mailbox cimport (
-    COMMAND_DISMISS, COMMAND_STOP, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED, Command, mailbox_end,
-    mailbox_serve_report, mailbox_serve_snapshot, mailbox_take, mailbox_wants_report, mailbox_wants_snapshot
+    COMMAND_DISMISS, COMMAND_REVOKE, COMMAND_STOP, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED, Answer, Command,
+    mailbox_end, mailbox_serve_report, mailbox_serve_snapshot, mailbox_take, mailbox_take_answer, mailbox_wants_report,
+    mailbox_wants_snapshot
 )
 from zproxy.relay.peering cimport (
-    BEAT_MS, CHALLENGE_MS, PEER_IS_SUSPECT, REFUSED_STEP_MS, peering_acknowledge, peering_challenge_over,
-    peering_heartbeat, peering_inherit, peering_refused_over
+    BEAT_MS, CHALLENGE_MS, PEER_IS_READY, PEER_IS_SUSPECT, REFUSED_STEP_MS, peering_acknowledge, peering_answer,
+    peering_challenge_over, peering_heartbeat, peering_inherit, peering_refused_over
 )
 from zproxy.relay.poller cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, POLL_BATCH, POLL_WAKE, poller_wait, poller_wake_clear
 )
+from zproxy.relay.sodium cimport KEY_BYTES
 from zproxy.relay.spin cimport spin_judge, spin_until_ns
 from zproxy.relay.tcp cimport ACKNOWLEDGE_CHECK_MS
 from zproxy.relay.timer cimport Timer, timer_expire, timer_next
@@ -72,7 +73,7 @@ cdef void flush_all(Engine* engine) noexcept nogil:
 cdef void connection_bury(Engine* engine, Connection* connection) noexcept nogil:
     cdef uint64_t lost = 0
     cdef Connection* heir
-    if inbox_pending(&connection.inbox) and connection.state == READY:
+    if connection_pending(connection) and connection.state == READY:
         counter_add(&engine.hub.counters, TRUNCATED_MESSAGES, 1)
     intake_assembled(&engine.hub, connection)
     if connection.has_joined and connection.side == SIDE_BACKEND:
@@ -177,6 +178,32 @@ cdef void stop_begin(Engine* engine, int64_t drain_ms) noexcept nogil:
     endpoints_stop(&engine.hub, &engine.endpoints)
 
 
+# Who came in by this key has to go.
+cdef void revoke(Engine* engine, const uint8_t* key) noexcept nogil:
+    cdef uint32_t slot
+    cdef Connection* connection
+    for slot in range(engine.hub.capacity):
+        connection = engine.hub.table[slot]
+        if connection == NULL or not connection.has_key or list_has(connection, LIST_CLOSING):
+            continue
+        if memcmp(connection.key, key, KEY_BYTES) == 0:
+            counter_add(&engine.hub.counters, CLOSED_REVOKED, 1)
+            hub_doom(&engine.hub, connection, REASON_REVOKED, 0)
+
+
+# Those who asked whether they may come in.
+cdef void answers_take(Engine* engine) noexcept nogil:
+    cdef Answer answer
+    cdef Connection* connection
+    while mailbox_take_answer(&engine.hub.mailbox, &answer):
+        connection = hub_find(&engine.hub, answer.tag)
+        if connection == NULL or connection.state != ASKED or list_has(connection, LIST_CLOSING):
+            continue                            # it did not wait
+        if peering_answer(&engine.hub, connection, &answer) == PEER_IS_READY:
+            peer_join(&engine.path, connection)
+            list_append(&engine.hub.lists[<int>LIST_READ], connection, LIST_READ)
+
+
 cdef void commands_take(Engine* engine) noexcept nogil:
     cdef Command command
     while mailbox_take(&engine.hub.mailbox, &command):
@@ -184,6 +211,8 @@ cdef void commands_take(Engine* engine) noexcept nogil:
             stop_begin(engine, command.argument)
         elif command.kind == COMMAND_DISMISS:
             worker_dismiss(&engine.path, command.name, command.name_bytes)
+        elif command.kind == COMMAND_REVOKE:
+            revoke(engine, command.key)
         else:
             endpoints_readdress(&engine.endpoints, command.endpoint, &command.address)
 
@@ -201,6 +230,7 @@ cdef void mailbox_serve(Engine* engine) noexcept nogil:
     cdef uint64_t number
     poller_wake_clear(&engine.hub.poller)
     number = mailbox_wants_snapshot(&engine.hub.mailbox)
+    answers_take(engine)        # before what revokes them
     commands_take(engine)
     if number:
         snapshot_serve(engine, number)

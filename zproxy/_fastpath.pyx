@@ -39,11 +39,10 @@ from zproxy.relay.connection cimport (
     LIST_CLOSING, LIST_LEAVING, READY, REASON_FENCED, REASON_NO_MEMORY, SIDE_BACKEND, SIDE_FRONTEND, Connection,
     connection_takes, list_has, list_remove
 )
-from zproxy.relay.delivery cimport connection_flush, deliver_chain, deliver_copy
+from zproxy.relay.delivery cimport connection_flush, connection_reclaim, deliver_chain, deliver_copy
 from zproxy.relay.handshake cimport SOCKET_REP
 from zproxy.relay.hub cimport Hub, connection_tag, hub_doom, hub_random
 from zproxy.relay.intake cimport intake_refund, reply_budget
-from zproxy.relay.outbox cimport outbox_reclaim
 from zproxy.relay.payload cimport (
     STAY_BRIEF, STAY_LONG, Stay, payload_copy, payload_drop, payload_fetch, payload_keep, payload_share, payloads_close,
     payloads_inherit
@@ -659,7 +658,7 @@ cdef void broker_steps(Fastpath* path) noexcept nogil:
 cdef uint64_t outbox_forfeit(Fastpath* path, Connection* connection) noexcept nogil:
     cdef Message message
     cdef uint64_t lost = 0
-    while outbox_reclaim(&connection.outbox, &path.hub.pool, &message, &lost):
+    while connection_reclaim(path.hub, connection, &message, &lost):
         message_release(&path.hub.pool, &message)
         lost += 1
     return lost
@@ -682,7 +681,7 @@ cdef void unsent_return(Fastpath* path, Connection* peer, Message* message) noex
 cdef uint64_t managed_recover(Fastpath* path, Connection* peer) noexcept nogil:
     cdef Message message
     cdef uint64_t torn = 0
-    while outbox_reclaim(&peer.outbox, &path.hub.pool, &message, &torn):
+    while connection_reclaim(path.hub, peer, &message, &torn):
         if peer.side == SIDE_BACKEND:
             unsent_return(path, peer, &message)
         message_release(&path.hub.pool, &message)
@@ -697,7 +696,7 @@ cdef uint64_t worker_recover(Fastpath* path, Connection* worker) noexcept nogil:
     if worker.is_managed:
         return managed_recover(path, worker)
     balance_remove(&path.balance, worker.slot)
-    while outbox_reclaim(&worker.outbox, &path.hub.pool, &message, &torn):
+    while connection_reclaim(path.hub, worker, &message, &torn):
         if backlog_push(&path.backlog, &path.hub.pool, &path.backlog.recovered, &message) == 0:
             counter_add(&path.hub.counters, REQUESTS_REROUTED, 1)
             continue

@@ -9,8 +9,9 @@ from zproxy._fastpath cimport (
     worker_freed, worker_recover
 )
 from zproxy.relay.block cimport Message, message_join, message_release
+from zproxy.relay.cipher cimport OPEN_FORGED, OPEN_NO_MEMORY, OPEN_OK, OpenCode, cipher_open, cipher_prepare
 from zproxy.relay.connection cimport (
-    GREETING, LINGER, LIST_CLOSING, LIST_READ, READY, REASON_EOF, REASON_MALFORMED, REASON_NO_MEMORY, REASON_RESET,
+    GREETING, HANDSHAKE, LINGER, LIST_CLOSING, LIST_READ, READY, REASON_EOF, REASON_FORGED, REASON_MALFORMED, REASON_NO_MEMORY, REASON_RESET,
     REASON_TOO_LARGE, SIDE_BACKEND, SIDE_FRONTEND, Connection, Reason, connection_is_read, list_append, list_has,
     list_remove
 )
@@ -21,7 +22,7 @@ from zproxy.relay.inbox cimport (
 )
 from zproxy.relay.intake cimport intake_admits, intake_assembled, intake_settle
 from zproxy.relay.peering cimport (
-    PEER_GOES_ON, PEER_IS_MALFORMED, PEER_IS_READY, Verdict, peering_abandon, peering_command, peering_greeting,
+    HANDSHAKES_TURN, PEER_GOES_ON, PEER_IS_MALFORMED, PEER_IS_READY, Verdict, peering_abandon, peering_command, peering_greeting,
     peering_holder_lives, peering_reject
 )
 
@@ -172,6 +173,38 @@ cdef inline ssize_t socket_read(int fd, iovec* target, int entries) noexcept nog
     return recv(fd, target[0].iov_base, target[0].iov_len, 0) if entries == 1 else readv(fd, target, entries)
 
 
+cdef inline bint speaks_boxes(const Connection* connection) noexcept nogil:
+    return connection.cipher != NULL and connection.cipher.is_on and connection.state != LINGER
+
+
+cdef inline size_t places_bytes(const iovec* target, int entries) noexcept nogil:
+    cdef size_t count = target[0].iov_len if entries else 0
+    return count + target[1].iov_len if entries == 2 else count
+
+
+# What was read is the inbox's, and whatever is whole is taken. False: the connection is over.
+cdef inline bint bytes_take(Fastpath* path, Connection* connection, size_t count) noexcept nogil:
+    if speaks_boxes(connection):
+        return boxes_take(path, connection, count)
+    inbox_accept(&connection.inbox, path.hub.read_buffer, count)
+    return inbox_drain(path, connection)
+
+
+# The same of boxes. What stands in front of a forged one is genuine, and was said.
+cdef bint boxes_take(Fastpath* path, Connection* connection, size_t count) noexcept nogil:
+    cdef OpenCode code = cipher_open(
+        connection.cipher, &connection.inbox, &path.hub.pool, path.hub.raw_buffer, path.hub.read_buffer, &count
+    )
+    inbox_accept(&connection.inbox, path.hub.read_buffer, count)
+    if not inbox_drain(path, connection):
+        return False
+    if code == OPEN_FORGED:
+        connection_reject(path, connection, REASON_FORGED, 0)
+    elif code == OPEN_NO_MEMORY:
+        hub_doom(path.hub, connection, REASON_NO_MEMORY, 0)
+    return code == OPEN_OK
+
+
 # Reads its share of a turn. True: there may be more.
 cdef bint connection_read(Fastpath* path, Connection* connection) noexcept nogil:
     cdef iovec[2] target
@@ -184,13 +217,14 @@ cdef bint connection_read(Fastpath* path, Connection* connection) noexcept nogil
         if entries < 0:
             hub_doom(path.hub, connection, REASON_NO_MEMORY, 0)
             return False
-        asked = target[0].iov_len + (target[1].iov_len if entries == 2 else 0)
-        count = socket_read(connection.fd, target, entries)
-        if count <= 0:
+        if speaks_boxes(connection):
+            entries = cipher_prepare(connection.cipher, &connection.inbox, path.hub.raw_buffer, target, entries)
+        asked = places_bytes(target, entries)
+        count = socket_read(connection.fd, target, entries) if entries else 0
+        if count <= 0 and entries:
             return connection_paused(path, connection, count)
         connection_heard(path, connection, <size_t>count)
-        inbox_accept(&connection.inbox, path.hub.read_buffer, <size_t>count)
-        if not inbox_drain(path, connection):
+        if not bytes_take(path, connection, <size_t>count):
             return False
         if <size_t>count < asked and not connection.has_hangup:
             return False        # the socket is empty: the next byte is a new edge
@@ -204,6 +238,7 @@ cdef bint connection_read(Fastpath* path, Connection* connection) noexcept nogil
 cdef void read_all(Fastpath* path) noexcept nogil:
     cdef Connection* connection
     cdef uint32_t left = path.hub.lists[<int>LIST_READ].count
+    path.hub.handshakes_left = HANDSHAKES_TURN
     while left:
         left -= 1
         connection = path.hub.lists[<int>LIST_READ].first
@@ -211,6 +246,9 @@ cdef void read_all(Fastpath* path) noexcept nogil:
             return
         list_remove(&path.hub.lists[<int>LIST_READ], connection, LIST_READ)
         if list_has(connection, LIST_CLOSING) or not connection_is_read(connection):
+            continue
+        if connection.state == HANDSHAKE and connection.cipher != NULL and path.hub.handshakes_left == 0:
+            list_append(&path.hub.lists[<int>LIST_READ], connection, LIST_READ)     # in the next turn
             continue
         if not connection_may_read(path, connection):
             continue

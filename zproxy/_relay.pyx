@@ -19,14 +19,16 @@ from zproxy._report cimport report_unwrap
 from zproxy.counters cimport COUNTER_COUNT, GAUGE_COUNT
 from zproxy.relay.address cimport Address, address_pack_ip, address_pack_path
 from zproxy.relay.connection cimport SIDE_BACKEND, SIDE_FRONTEND, Side
-from zproxy.relay.endpoint cimport endpoints_connect, endpoints_listen
+from zproxy.relay.endpoint cimport KEYS_MAX, endpoints_connect, endpoints_listen
 from zproxy.relay.mailbox cimport (
-    COMMAND_ADDRESS, COMMAND_DISMISS, COMMAND_NAME_BYTES, COMMAND_STOP, EVENT_CAPACITY, Command, Event as CEvent,
-    mailbox_ask_snapshot, mailbox_await_end, mailbox_await_event, mailbox_await_snapshot, mailbox_close, mailbox_open,
-    mailbox_post, mailbox_take_report
+    COMMAND_ADDRESS, COMMAND_DISMISS, COMMAND_NAME_BYTES, COMMAND_REVOKE, COMMAND_STOP, EVENT_CAPACITY,
+    QUESTION_CAPACITY, Answer as CAnswer, Command, Event as CEvent, Question as CQuestion, mailbox_answer,
+    mailbox_ask_snapshot, mailbox_await_end, mailbox_await_event, mailbox_await_question, mailbox_await_snapshot,
+    mailbox_close, mailbox_open, mailbox_post, mailbox_take_report
 )
 from zproxy.relay.peering cimport BEAT_MS as PEERING_BEAT_MS
 from zproxy.relay.poller cimport poller_close, poller_wake
+from zproxy.relay.sodium cimport KEY_BYTES, sodium_table
 from zproxy.relay.zmtp cimport LONG_HEADER_BYTES, header_write
 
 from zproxy.counters import COUNTER_NAMES, GAUGE_NAMES
@@ -69,6 +71,23 @@ cdef enum:
     RETRY_AFTER_MS = 2000           # when a peer whose name is in use, or who was refused for now, may come again
 
 
+class Question(NamedTuple):
+    """May this peer come in? `answer` it by its tag.
+
+    `key`: the public key (32 bytes) it has proved to have, b"" where it speaks no CURVE; `uid`: of a Unix socket's
+    peer, -1 for TCP.
+    """
+
+    tag: int
+    side: int
+    endpoint: int
+    key: bytes
+    uid: int
+    peer: str
+    is_managed: bool
+    routing_id: bytes
+
+
 class Event(NamedTuple):
     """One thing the relay thread saw besides messages; `kind` is one of EVENT_KINDS, `reason` one of REASONS."""
 
@@ -102,6 +121,19 @@ cdef object event_wrap(const CEvent* event):
         SOCKET_TYPES[event.socket_type],
         event.size,
         event.limit,
+    )
+
+
+cdef object question_wrap(const CQuestion* question):
+    return Question(
+        question.tag,
+        question.side,
+        question.endpoint,
+        question.key[:KEY_BYTES] if question.has_key else b"",
+        question.uid,
+        (<const char*>question.peer).decode(),
+        bool(question.is_managed),
+        (<const char*>question.routing_id)[:question.routing_id_bytes],
     )
 
 
@@ -140,9 +172,11 @@ cdef class Relay:
         uint64_t window_bytes=0, uint64_t queue_bytes=MOST, uint64_t queue_node_bytes=MOST,
         uint64_t queue_service_bytes=MOST, uint64_t retain_bytes=0, uint64_t dedup_bytes=0, int64_t dedup_ms=600000,
         int64_t absence_ms=60000,
-        bytes welcome=b"", bytes accepted=b"",
+        bytes welcome=b"", bytes accepted=b"", bint asks=False, bytes curve_public=b"", bytes curve_secret=b"",
     ):
         cdef int code
+        if {len(curve_public), len(curve_secret)} not in ({0}, {<int>KEY_BYTES}):
+            raise ValueError(f"a key has {<int>KEY_BYTES} bytes")
         self.owner_pid = getpid()
         self.reporting = threading.Lock()
         if mailbox_open(&self.engine.hub.mailbox, <int>COUNTER_COUNT + <int>GAUGE_COUNT) != 0:
@@ -153,6 +187,11 @@ cdef class Relay:
         self.engine.hub.settings.heartbeat_ms = heartbeat_ms
         self.engine.hub.settings.stall_ms = stall_ms
         self.engine.hub.settings.handshake_ms = handshake_ms
+        self.engine.hub.settings.asks = asks
+        if curve_secret:
+            self.engine.hub.identity.sodium = sodium_table()
+            memcpy(self.engine.hub.identity.public, <const char*>curve_public, KEY_BYTES)
+            memcpy(self.engine.hub.identity.secret, <const char*>curve_secret, KEY_BYTES)
         self.engine.spin.limit_ns = spin_us * 1000
         self.engine.spin.is_auto = spin_auto
         self.engine.path.limits.no_worker_wait_ms = no_worker_wait_ms
@@ -189,17 +228,30 @@ cdef class Relay:
         poller_close(&self.engine.hub.poller)
         mailbox_close(&self.engine.hub.mailbox)
 
-    def add_listener(self, int side, int endpoint, int fd):
-        """Accepts from `fd`, a bound, listening, non-blocking socket, which is the relay's from here on."""
+    def add_listener(self, int side, int endpoint, int fd, bint is_curve=False):
+        """Accepts from `fd`, a bound, listening, non-blocking socket, which is the relay's from here on.
+
+        `is_curve`: who comes there speaks CURVE, and nothing else; a relay without keys of its own cannot.
+        """
         self._check_configurable()
-        if endpoints_listen(&self.engine.endpoints, <Side>side, endpoint, fd) != 0:
+        self._check_keys(is_curve)
+        if endpoints_listen(&self.engine.endpoints, <Side>side, endpoint, fd, is_curve) != 0:
             raise MemoryError
 
-    def add_connector(self, int side, int endpoint, address):
-        """Connects to `address`, a numeric (ip, port) or a Unix socket's path, again and again."""
+    def add_connector(self, int side, int endpoint, address, server_keys=()):
+        """Connects to `address`, a numeric (ip, port) or a Unix socket's path, again and again.
+
+        With `server_keys`, one or two public keys, it speaks CURVE with a server that has one of them.
+        """
         cdef Address packed = address_wrap(address)
+        cdef bytes keys = b"".join(server_keys)
         self._check_configurable()
-        if endpoints_connect(&self.engine.endpoints, <Side>side, endpoint, &packed) != 0:
+        self._check_keys(bool(keys))
+        if len(keys) != len(server_keys) * KEY_BYTES or len(server_keys) > KEYS_MAX:
+            raise ValueError(f"a server has at most {<int>KEYS_MAX} keys, of {<int>KEY_BYTES} bytes each")
+        if endpoints_connect(
+            &self.engine.endpoints, <Side>side, endpoint, &packed, <const uint8_t*><const char*>keys, len(server_keys)
+        ) != 0:
             raise MemoryError
 
     def set_address(self, int endpoint, address):
@@ -261,6 +313,49 @@ cdef class Relay:
         command.name_bytes = len(name[:COMMAND_NAME_BYTES])
         memcpy(command.name, <const char*>name, command.name_bytes)
         self._post(&command)
+
+    def revoke(self, bytes key):
+        """Who came in by this public key, 32 bytes, is closed; no-op where nobody did."""
+        cdef Command command
+        self._check_owner()
+        if not self.is_started or self.has_ended:
+            return
+        memset(&command, 0, sizeof(Command))
+        command.kind = COMMAND_REVOKE
+        memcpy(command.key, <const char*>key, min(len(key), <int>KEY_BYTES))
+        self._post(&command)
+
+    def questions(self, int64_t timeout_ms):
+        """Who waits to come in, since the last call; waits up to `timeout_ms` for a first one."""
+        cdef CQuestion question
+        cdef bint is_filled
+        self._check_owner()
+        found = []
+        while len(found) < QUESTION_CAPACITY:
+            with nogil:
+                is_filled = mailbox_await_question(&self.engine.hub.mailbox, &question, timeout_ms)
+            if not is_filled:
+                break
+            found.append(question_wrap(&question))
+            timeout_ms = 0
+        return found
+
+    def answer(self, uint64_t tag, reason="", bytes name=b"", uint32_t permit=0):
+        """Lets the peer of that question in, or, with one of REASONS, not.
+
+        `name`, 64 bytes at most, is the only one it may give itself, b"": any; `permit`: the number of its rights.
+        """
+        cdef CAnswer answer
+        self._check_owner()
+        memset(&answer, 0, sizeof(CAnswer))
+        answer.tag = tag
+        answer.reason = REASONS.index(reason)
+        answer.permit = permit
+        answer.name_bytes = len(name[:COMMAND_NAME_BYTES])
+        memcpy(answer.name, <const char*>name, answer.name_bytes)
+        if mailbox_answer(&self.engine.hub.mailbox, &answer) != 0:
+            raise RelayStuck("4096 answers wait for the relay's thread, and it does not take them")
+        poller_wake(&self.engine.hub.poller)
 
     def join(self, int64_t timeout_ms):
         """True once the thread has ended; False when it has not within `timeout_ms`."""
@@ -333,6 +428,10 @@ cdef class Relay:
     def _check_owner(self):
         if self.owner_pid != getpid():
             raise ForkedProxy("this proxy was made before a fork and belongs to the parent process: make a new one")
+
+    def _check_keys(self, is_curve):
+        if is_curve and self.engine.hub.identity.sodium == NULL:
+            raise ValueError("this relay has no keys: it cannot speak CURVE")
 
     def _check_configurable(self):
         self._check_owner()

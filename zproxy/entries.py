@@ -23,13 +23,20 @@ Field = str | int | float | list[str]
 # Why a peer was refused, and what to do about it. Reasons: REASONS of relay/connection.pyx.
 REFUSALS = {
     "socket_type": "{socket_type} does not fit the {side}, which serves {served}: was it meant for the other side?",
-    "mechanism": "it asks for a security mechanism, and only NULL is served: turn CURVE or PLAIN off at the peer",
+    "mechanism": "it asks for another security mechanism than is served there: CURVE by TCP where a registry is in use "
+    "(give the peer its keys), else NULL (turn CURVE or PLAIN off at the peer)",
     "version": "it speaks ZMTP older than 3.0: give it libzmq 4.0 or newer",
     "malformed": "what it sent is not ZMTP: is it a ZeroMQ peer, without TLS?",
     "handshake_timeout": "its handshake was not complete in time: is it a ZeroMQ peer, and does it run?",
     "name_in_use": "its routing id belongs to a peer that lives: stop that one, or give each peer a name of its own",
     "routing_id": "its routing id begins with a zero byte, as only generated ones do: choose another",
     "limit": "its address has too many connections already: close some, or let the node share one",
+    "forged": "its handshake is not closed for this proxy's key: give the peer the present server.key",
+    "unknown_key": "the registry has no such key: register it (zproxy keys add), or stop the peer",
+    "expired": "its key's time is over (not_after in the registry): give it a new one (zproxy keys rotate)",
+    "wrong_role": "the registry gives it another role than the {side} serves: was it meant for the other side?",
+    "wrong_user": "a process of another user: let it come by TCP with a key, or run it as the proxy's user",
+    "denied": "无权访问, access denied: the registry does not let it use the service raw, which plain peers need",
     "too_large": "its message of {shown_size} is above the limit of {shown_limit}: raise --max-message, or send parts",
 }
 
@@ -41,6 +48,8 @@ CLOSINGS = {
     "fenced": "it was silent when a newcomer asked for its name, which has it now",
     "peer_error": "it sent ERROR: it refuses this proxy, most often for its socket type or security mechanism",
     "no_memory": "the system had no memory for it: lower --memory, or give the proxy more",
+    "revoked": "its key is not the registry's any more",
+    "forged": "",
     "malformed": "",  # refused before, and told there
     "too_large": "",
 }

@@ -71,6 +71,10 @@ class LibzmqMissing(ZproxyError):
     """pyzmq's libzmq, or a function of it, is not to be found."""
 
 
+class CurveMissing(ZproxyError):
+    """pyzmq brings no libsodium, which CURVE needs."""
+
+
 class LoadError(ZproxyError):
     """Load could not be put through a proxy, or came back wrong."""
 

@@ -24,19 +24,22 @@ FLUSH_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Unit:
-    """One thing put into an outbox. A message with a head is linked in behind it; one without `body` is copied."""
+    """One thing put into an outbox: linked in behind its head, or as it goes out on the wire, or copied."""
 
     head: bytes = b""
     body: bytes = b""
     is_message: bool = True
     is_linked: bool = False
+    is_wire: bool = False
 
     @property
     def wire(self) -> bytes:
         return self.head + self.body
 
     def put(self, outbox: OutboxProbe) -> None:
-        if self.is_linked:
+        if self.is_wire:
+            outbox.wire(self.wire)
+        elif self.is_linked:
             outbox.link(self.head, self.body)
         else:
             outbox.copy(self.wire)
@@ -82,7 +85,7 @@ def bare(*frames: bytes) -> Unit:
 
 PONG = Unit(body=command(b"PONG", b"0123456789abcdef"), is_message=False)
 PING = Unit(body=command(b"PING", b"\0\0"), is_message=False)
-GREETING = Unit(body=greeting(), is_message=False)
+GREETING = Unit(body=greeting(), is_message=False, is_wire=True)
 READY = Unit(body=command(b"READY", bytes(40)), is_message=False)
 
 MIXES = {

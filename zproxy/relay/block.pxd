@@ -34,6 +34,7 @@ cdef struct Block:              # owned by its references; the last block_releas
 cdef enum SliceFlag:
     SLICE_OPEN = 1              # whole messages, copied in; its holder may append more
     SLICE_CONTINUES = 2         # begins inside a message that began in an earlier slice
+    SLICE_WIRE = 4              # goes out as it is, whatever the mechanism: handshakes, boxes; never to anybody else
 
 cdef struct Slice:              # owned by the chain it stands in; holds one reference to its block
     Block* block

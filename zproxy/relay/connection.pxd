@@ -3,9 +3,9 @@
 One machine, one enum, one table of legal transitions (connection.pyx); the drawing in docs/architecture.md is
 made from it.
 
-    CONNECTING ─► GREETING ─► HANDSHAKE ─► READY ──────────────┐
-                     │            │  └───► WAITING ─► READY    │
-                     ▼            ▼            ▼               ▼
+    CONNECTING ─► GREETING ─► HANDSHAKE ──► (ASKED) ──► READY ───────────┐
+                     │            │            │  └───► WAITING ─► READY │
+                     ▼            ▼            ▼           ▼             ▼
                   REFUSED (silent, closed later)     REJECTED (ERROR is flushed, then closed)     LINGER (stop)
 """
 
@@ -14,9 +14,11 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from zproxy.relay.address cimport ADDRESS_KEY_BYTES, ADDRESS_TEXT_BYTES
 from zproxy.relay.backlog cimport Lane
 from zproxy.relay.block cimport Pool
+from zproxy.relay.cipher cimport Cipher, cipher_pending
 from zproxy.relay.handshake cimport SocketType
-from zproxy.relay.inbox cimport Inbox
+from zproxy.relay.inbox cimport Inbox, inbox_pending
 from zproxy.relay.outbox cimport Outbox
+from zproxy.relay.sodium cimport KEY_BYTES
 from zproxy.relay.timer cimport Timer
 
 cdef enum Side:
@@ -27,6 +29,7 @@ cdef enum ConnectionState:
     CONNECTING                  # connect(2) is under way
     GREETING                    # our greeting is out, theirs is awaited
     HANDSHAKE                   # our READY is out, theirs is awaited
+    ASKED                       # it has said who it is; whether it may come in is being asked
     WAITING                     # shaken hands, but the holder of its routing id may still live
     READY                       # messages pass
     REFUSED                     # unread and silent until its time is up: the peer will try again
@@ -56,6 +59,13 @@ cdef enum Reason:               # why a connection ended; words for the log in c
     REASON_PEER_ERROR
     REASON_NO_MEMORY
     REASON_CONNECT
+    REASON_FORGED
+    REASON_UNKNOWN_KEY
+    REASON_EXPIRED
+    REASON_WRONG_ROLE
+    REASON_WRONG_USER
+    REASON_DENIED
+    REASON_REVOKED
     REASON_COUNT
 
 cdef struct Link:               # a place in one of the relay's lists of connections
@@ -101,6 +111,12 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     bint is_challenged          # a newcomer wants its name: any byte until the timer means life
     bint is_over_budget         # not read until half of its waiting requests are taken
     SocketType socket_type      # the peer's
+    Cipher* cipher              # owned; NULL: its bytes are plain
+    bint has_key                # it has proved to have `key`
+    uint8_t[KEY_BYTES] key
+    uint32_t permit             # what it may do, as the answer said; 0: anything
+    uint8_t name_bytes          # 0: it names itself
+    uint8_t[64] name            # the one that its key gives it
     Inbox inbox
     Outbox outbox
     Timer[TIMER_COUNT] timers
@@ -146,6 +162,11 @@ cdef void list_remove(ConnectionList* members, Connection* connection, ListKind 
 
 cdef inline bint list_has(const Connection* connection, ListKind kind) noexcept nogil:
     return connection.links[<int>kind].is_linked
+
+
+# Bytes that wait for the rest of their message, or of its box.
+cdef inline uint64_t connection_pending(const Connection* connection) noexcept nogil:
+    return inbox_pending(&connection.inbox) + cipher_pending(connection.cipher)
 
 
 # The list of its side's large messages.

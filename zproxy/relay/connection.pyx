@@ -6,6 +6,7 @@ from libc.stdlib cimport abort
 from posix.unistd cimport close
 
 from zproxy.relay.block cimport Pool
+from zproxy.relay.cipher cimport cipher_end
 from zproxy.relay.inbox cimport inbox_clear
 from zproxy.relay.outbox cimport outbox_clear
 
@@ -17,7 +18,8 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef uint32_t[<int>STATE_COUNT] TRANSITIONS = [
     1 << <int>GREETING | 1 << <int>REFUSED,                                                 # CONNECTING
     1 << <int>HANDSHAKE | 1 << <int>REFUSED | 1 << <int>REJECTED,                           # GREETING
-    1 << <int>READY | 1 << <int>WAITING | 1 << <int>REFUSED | 1 << <int>REJECTED,           # HANDSHAKE
+    1 << <int>READY | 1 << <int>ASKED | 1 << <int>WAITING | 1 << <int>REFUSED | 1 << <int>REJECTED,     # HANDSHAKE
+    1 << <int>READY | 1 << <int>WAITING | 1 << <int>REFUSED | 1 << <int>REJECTED,           # ASKED
     1 << <int>READY | 1 << <int>REFUSED | 1 << <int>REJECTED,                               # WAITING
     1 << <int>REJECTED | 1 << <int>LINGER,                                                  # READY
     0,                                                                                      # REFUSED
@@ -27,7 +29,7 @@ cdef uint32_t[<int>STATE_COUNT] TRANSITIONS = [
 ]
 
 STATES = (
-    "CONNECTING", "GREETING", "HANDSHAKE", "WAITING", "READY", "REFUSED", "REJECTED", "LINGER", "CLOSED",
+    "CONNECTING", "GREETING", "HANDSHAKE", "ASKED", "WAITING", "READY", "REFUSED", "REJECTED", "LINGER", "CLOSED",
 )
 assert len(STATES) == STATE_COUNT
 
@@ -45,7 +47,7 @@ def legal_transitions():
 REASONS = (
     "", "eof", "reset", "stop", "socket_type", "mechanism", "version", "malformed", "handshake_timeout",
     "name_in_use", "routing_id", "limit", "too_large", "stalled", "heartbeat", "unacknowledged", "fenced", "peer_error",
-    "no_memory", "connect",
+    "no_memory", "connect", "forged", "unknown_key", "expired", "wrong_role", "wrong_user", "denied", "revoked",
 )
 assert len(REASONS) == REASON_COUNT
 
@@ -60,6 +62,9 @@ cdef void connection_enter(Connection* connection, ConnectionState state) noexce
 cdef void connection_clear(Connection* connection, Pool* pool) noexcept nogil:
     inbox_clear(&connection.inbox, pool)
     outbox_clear(&connection.outbox, pool)
+    if connection.cipher != NULL:
+        cipher_end(connection.cipher, pool)
+        connection.cipher = NULL
     if connection.fd >= 0:
         shutdown(connection.fd, SHUT_RDWR)      # a process forked from ours may hold the descriptor, too
         close(connection.fd)

@@ -24,6 +24,9 @@ cdef int deliver_chain(
 # Writes what the socket takes. A rejected peer whose ERROR has left is given its end.
 cdef void connection_flush(Hub* hub, Connection* connection) noexcept nogil
 
+# Takes the messages out of its outbox of which nothing was written yet, as outbox_reclaim does.
+cdef int connection_reclaim(Hub* hub, Connection* connection, Message* message, uint64_t* torn) noexcept nogil
+
 # All is written: our end of the stream closes, the peer's is awaited, so that nothing written is lost to a reset.
 cdef void connection_linger(Hub* hub, Connection* connection) noexcept nogil
 

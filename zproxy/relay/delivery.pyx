@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from zproxy.relay.block cimport SLICE_CONTINUES, Message, message_append, message_release
+from zproxy.relay.cipher cimport cipher_flush, cipher_forfeit
 from zproxy.relay.connection cimport (
     LIST_FLUSH, LIST_PAUSED, LIST_READ, LINGER, REJECTED, TIMER_ACKNOWLEDGE, TIMER_REFUSED, TIMER_STALL, Connection,
     beat_timer, list_append, list_remove
@@ -11,7 +12,8 @@ from zproxy.relay.connection cimport (
 from zproxy.relay.hub cimport Hub, hub_arm, hub_broken, hub_disarm, hub_enter, hub_weigh_outbox
 from zproxy.relay.inbox cimport inbox_clear
 from zproxy.relay.outbox cimport (
-    FLUSH_AGAIN, FLUSH_BLOCKED, FLUSH_FAILED, FlushCode, outbox_flush, outbox_link, outbox_room
+    FLUSH_AGAIN, FLUSH_BLOCKED, FLUSH_FAILED, FlushCode, outbox_flush, outbox_link, outbox_reclaim,
+    outbox_room
 )
 from zproxy.relay.peering cimport REFUSED_STEPS_MIN
 
@@ -51,9 +53,21 @@ cdef int deliver_chain(
     return 0
 
 
+cdef FlushCode outbox_write(Hub* hub, Connection* connection) noexcept nogil:
+    if connection.cipher == NULL:
+        return outbox_flush(&connection.outbox, &hub.pool, connection.fd, 0)
+    return cipher_flush(connection.cipher, &connection.outbox, &hub.pool, connection.fd)
+
+
+cdef int connection_reclaim(Hub* hub, Connection* connection, Message* message, uint64_t* torn) noexcept nogil:
+    if connection.cipher != NULL:
+        cipher_forfeit(connection.cipher, &connection.outbox, &hub.pool, torn)
+    return outbox_reclaim(&connection.outbox, &hub.pool, message, torn)
+
+
 cdef void connection_flush(Hub* hub, Connection* connection) noexcept nogil:
     cdef uint64_t bytes_written = connection.outbox.bytes_written
-    cdef FlushCode code = outbox_flush(&connection.outbox, &hub.pool, connection.fd)
+    cdef FlushCode code = outbox_write(hub, connection)
     if connection.outbox.bytes_written != bytes_written:
         connection.written_ms = hub.now_ms
     if connection.timers[<int>TIMER_ACKNOWLEDGE].due_ms == 0:

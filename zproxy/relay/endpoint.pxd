@@ -5,20 +5,23 @@ A connector's next attempt waits 100 ms, doubling to 5 s, each half fixed and ha
 hands begins the count anew. Called by the turn; a relay that drains accepts and dials no more.
 """
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from zproxy.relay.address cimport Address
 from zproxy.relay.connection cimport Connection, Side
 from zproxy.relay.hub cimport Hub
+from zproxy.relay.sodium cimport KEY_BYTES
 
 cdef enum:
     ACCEPT_BATCH = 64           # accepted from one listener in a turn
     REARM_MS = 100              # a listener out of descriptors rests this long
+    KEYS_MAX = 2                # of one peer: the second while they are rotated
 
 cdef struct Listener:           # owned by Endpoints, with its descriptor
     int fd                      # -1 once closed
     Side side
     int endpoint
+    bint is_curve               # who comes here speaks CURVE; else NULL
     uint64_t tag                # in the poller: generation 0 (no connection has it), index + 1 (0 is the eventfd)
     bint is_armed
     int64_t rearm_ms            # when to listen again; 0 = armed, or waiting for handshakes to finish
@@ -27,6 +30,9 @@ cdef struct Connector:          # owned by Endpoints
     Side side
     int endpoint
     Address address
+    uint8_t key_count           # the server there has one of so many keys; 0: NULL is spoken
+    uint8_t key_turn            # which of them is tried next
+    uint8_t[KEYS_MAX][KEY_BYTES] keys
     int64_t backoff_ms          # before the next attempt; 0 = the first one
     int64_t due_ms              # of the next attempt; 0 = one is connected or under way
 
@@ -37,8 +43,12 @@ cdef struct Endpoints:          # owned by the engine; zeroed means none
     int connector_count
 
 # Before the start, by the Python wall. `fd`, listening and non-blocking, is taken over. 0, or -1: no memory.
-cdef int endpoints_listen(Endpoints* endpoints, Side side, int endpoint, int fd) noexcept nogil
-cdef int endpoints_connect(Endpoints* endpoints, Side side, int endpoint, const Address* address) noexcept nogil
+cdef int endpoints_listen(Endpoints* endpoints, Side side, int endpoint, int fd, bint is_curve) noexcept nogil
+
+# `keys` of them, one behind the other, at most KEYS_MAX.
+cdef int endpoints_connect(
+    Endpoints* endpoints, Side side, int endpoint, const Address* address, const uint8_t* keys, uint8_t key_count
+) noexcept nogil
 
 # Listens and dials from now on / no more. What is connected stays.
 cdef void endpoints_start(Hub* hub, Endpoints* endpoints) noexcept nogil

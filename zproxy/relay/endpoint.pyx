@@ -1,16 +1,19 @@
 """Endpoint: how connections come; see endpoint.pxd for the contract."""
 
 from libc.errno cimport EAGAIN, ECONNABORTED, ECONNREFUSED, EINPROGRESS, EINTR, errno
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memcpy, memset
 from posix.unistd cimport close
 
 from zproxy.counters cimport ACCEPT_FAILURES, CONNECT_FAILURES, CONNECTIONS_ACCEPTED, CONNECTIONS_CONNECTED, counter_add
 from zproxy.relay.address cimport (
     ADDRESS_BYTES, Address, address_family, address_key, address_key_is, address_key_is_none, address_text
 )
-from zproxy.relay.connection cimport CONNECTING, REASON_CONNECT, REASON_LIMIT, TIMER_HANDSHAKE, Connection, Side
+from zproxy.relay.cipher cimport cipher_make
+from zproxy.relay.connection cimport (
+    CONNECTING, REASON_CONNECT, REASON_LIMIT, REASON_NO_MEMORY, TIMER_HANDSHAKE, Connection, Side
+)
 from zproxy.relay.hub cimport (
     ADDRESS_CONNECTIONS_MAX, HANDSHAKES_MAX, Hub, hub_admit, hub_arm, hub_doom, hub_handshaking, hub_random,
     hub_tell_endpoint
@@ -18,6 +21,7 @@ from zproxy.relay.hub cimport (
 from zproxy.relay.mailbox cimport EVENT_ACCEPT_FAILED, EVENT_CONNECT_FAILED
 from zproxy.relay.peering cimport peering_greet, peering_refuse
 from zproxy.relay.poller cimport poller_add, poller_remove
+from zproxy.relay.sodium cimport KEY_BYTES
 from zproxy.relay.tcp cimport tcp_tune
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -57,6 +61,15 @@ cdef bint address_is_full(const Hub* hub, const Connection* newcomer) noexcept n
         if hub.table[slot] != NULL and address_key_is(hub.table[slot].peer_address, newcomer.peer_address):
             count += 1
     return count > ADDRESS_CONNECTIONS_MAX
+
+
+# From now on it speaks CURVE; `server`: the key of the server it connects to, NULL: we are the server. False: no
+# memory, and it is doomed.
+cdef bint cipher_give(Hub* hub, Connection* connection, const uint8_t* server) noexcept nogil:
+    connection.cipher = cipher_make(hub.identity.sodium, hub.identity.public, hub.identity.secret, server)
+    if connection.cipher == NULL:
+        hub_doom(hub, connection, REASON_NO_MEMORY, 0)
+    return connection.cipher != NULL
 
 
 # ---- listeners ----
@@ -105,6 +118,8 @@ cdef bint accept_one(Hub* hub, Listener* listener) noexcept nogil:
     counter_add(&hub.counters, CONNECTIONS_ACCEPTED, 1)
     peer_describe(connection, &address)
     hub_arm(hub, connection, TIMER_HANDSHAKE)
+    if listener.is_curve and not cipher_give(hub, connection, NULL):
+        return True
     if address_is_full(hub, connection):
         peering_refuse(hub, connection, REASON_LIMIT)
     else:
@@ -171,6 +186,9 @@ cdef void connector_dial(Hub* hub, Connector* connector, int index) noexcept nog
         connector_failed(hub, connector, 0)
         return
     peer_describe(connection, &connector.address)
+    if connector.key_count:
+        connector.key_turn = (connector.key_turn + 1) % connector.key_count
+        cipher_give(hub, connection, connector.keys[connector.key_turn])
     hub_arm(hub, connection, TIMER_HANDSHAKE)
 
 
@@ -213,7 +231,7 @@ cdef void endpoints_lost(Hub* hub, Endpoints* endpoints, const Connection* conne
 
 # ---- all of them ----
 
-cdef int endpoints_listen(Endpoints* endpoints, Side side, int endpoint, int fd) noexcept nogil:
+cdef int endpoints_listen(Endpoints* endpoints, Side side, int endpoint, int fd, bint is_curve) noexcept nogil:
     cdef void* grown = realloc(endpoints.listeners, (endpoints.listener_count + 1) * sizeof(Listener))
     cdef Listener* listener
     if grown == NULL:
@@ -225,11 +243,14 @@ cdef int endpoints_listen(Endpoints* endpoints, Side side, int endpoint, int fd)
     listener.fd = fd
     listener.side = side
     listener.endpoint = endpoint
+    listener.is_curve = is_curve
     listener.tag = <uint64_t>endpoints.listener_count
     return 0
 
 
-cdef int endpoints_connect(Endpoints* endpoints, Side side, int endpoint, const Address* address) noexcept nogil:
+cdef int endpoints_connect(
+    Endpoints* endpoints, Side side, int endpoint, const Address* address, const uint8_t* keys, uint8_t key_count
+) noexcept nogil:
     cdef void* grown = realloc(endpoints.connectors, (endpoints.connector_count + 1) * sizeof(Connector))
     cdef Connector* connector
     if grown == NULL:
@@ -241,6 +262,9 @@ cdef int endpoints_connect(Endpoints* endpoints, Side side, int endpoint, const 
     connector.side = side
     connector.endpoint = endpoint
     connector.address = address[0]
+    connector.key_count = key_count
+    if key_count:
+        memcpy(connector.keys, keys, <size_t>key_count * KEY_BYTES)
     return 0
 
 

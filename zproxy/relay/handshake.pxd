@@ -4,7 +4,10 @@ Pure and inline like zmtp.pxd: the same code is attacked alone by the tests. Our
 accept, because libzmq sends its first 10 bytes and waits.
 
     greeting(64)  = FF 8×00 7F | major minor | mechanism(20) | as-server | 31×00
-    READY         = 5 "READY" (name-length(1) name value-length(4) value)*
+    READY         = 5 "READY" properties
+    properties    = (name-length(1) name value-length(4) value)*
+
+CURVE says the same properties within its own commands: curve.pxd.
 """
 
 from libc.stdint cimport uint8_t, uint32_t
@@ -17,9 +20,11 @@ cdef enum:
     SIGNATURE_BYTES = 10
     MECHANISM_OFFSET = 12
     MECHANISM_BYTES = 20
+    AS_SERVER_OFFSET = 32
     VERSION_MAJOR = 3
     VERSION_MINOR = 1
     HANDSHAKE_REPLY_MAX = 128   # the largest command written here
+    PROPERTIES_MAX = 64
 
 cdef enum GreetingCode:
     GREETING_OK
@@ -28,6 +33,10 @@ cdef enum GreetingCode:
     GREETING_VERSION            # ZMTP 2
     GREETING_MECHANISM          # ZMTP 3 with a mechanism that is not ours
 
+cdef enum Mechanism:
+    MECHANISM_NULL
+    MECHANISM_CURVE
+
 cdef enum SocketType:
     SOCKET_UNKNOWN
     SOCKET_REQ
@@ -35,25 +44,34 @@ cdef enum SocketType:
     SOCKET_DEALER
     SOCKET_ROUTER
 
-cdef struct Ready:              # what a peer's READY said; points into the command
+cdef struct Ready:              # what a peer's properties said; points into them
     SocketType socket_type
     const uint8_t* routing_id
     uint8_t routing_id_bytes
     bint is_managed             # it announced itself: by X-zproxy, or by such a routing id
 
 
-cdef inline void greeting_write(uint8_t* target) noexcept nogil:
+# `target`, which is zeroed.
+cdef inline void mechanism_write(uint8_t* target, Mechanism mechanism) noexcept nogil:
+    if mechanism == MECHANISM_CURVE:
+        memcpy(target, <const uint8_t*>b"CURVE", 5)
+    else:
+        memcpy(target, <const uint8_t*>b"NULL", 4)
+
+
+cdef inline void greeting_write(uint8_t* target, Mechanism mechanism, bint as_server) noexcept nogil:
     memset(target, 0, GREETING_BYTES)
     target[0] = 0xFF
     target[SIGNATURE_BYTES - 1] = 0x7F
     target[SIGNATURE_BYTES] = VERSION_MAJOR
     target[SIGNATURE_BYTES + 1] = VERSION_MINOR
-    memcpy(target + MECHANISM_OFFSET, <const uint8_t*>b"NULL", 4)
+    mechanism_write(target + MECHANISM_OFFSET, mechanism)
+    target[AS_SERVER_OFFSET] = as_server
 
 
 # Judges as much of a greeting as has come, so that garbage is refused at its first wrong byte.
-cdef inline GreetingCode greeting_read(const uint8_t* bytes, size_t count) noexcept nogil:
-    cdef uint8_t[MECHANISM_BYTES] mechanism
+cdef inline GreetingCode greeting_read(const uint8_t* bytes, size_t count, Mechanism mechanism) noexcept nogil:
+    cdef uint8_t[MECHANISM_BYTES] wanted
     if count >= 1 and bytes[0] != 0xFF:
         return GREETING_GARBAGE
     if count >= SIGNATURE_BYTES and not bytes[SIGNATURE_BYTES - 1] & 1:
@@ -62,9 +80,9 @@ cdef inline GreetingCode greeting_read(const uint8_t* bytes, size_t count) noexc
         return GREETING_VERSION
     if count < GREETING_BYTES:
         return GREETING_NEED
-    memset(mechanism, 0, MECHANISM_BYTES)
-    memcpy(mechanism, <const uint8_t*>b"NULL", 4)
-    if memcmp(bytes + MECHANISM_OFFSET, mechanism, MECHANISM_BYTES) != 0:
+    memset(wanted, 0, MECHANISM_BYTES)
+    mechanism_write(wanted, mechanism)
+    if memcmp(bytes + MECHANISM_OFFSET, wanted, MECHANISM_BYTES) != 0:
         return GREETING_MECHANISM
     return GREETING_OK
 
@@ -101,9 +119,9 @@ cdef inline bint routing_id_announces(const uint8_t* routing_id, size_t count) n
     return count >= 5 and memcmp(routing_id, <const uint8_t*>b"\x00ZPX\x01", 5) == 0
 
 
-# Reads the body of a READY command. False: malformed. Unknown properties pass.
-cdef inline bint ready_read(const uint8_t* body, size_t count, Ready* ready) noexcept nogil:
-    cdef size_t offset = 6
+# False: malformed. Unknown properties pass.
+cdef inline bint properties_read(const uint8_t* body, size_t count, Ready* ready) noexcept nogil:
+    cdef size_t offset = 0
     cdef size_t name_bytes
     cdef size_t value_bytes
     cdef const uint8_t* name
@@ -111,8 +129,6 @@ cdef inline bint ready_read(const uint8_t* body, size_t count, Ready* ready) noe
     ready.routing_id = body
     ready.routing_id_bytes = 0
     ready.is_managed = False
-    if not command_is(body, count, b"READY", 5):
-        return False
     while offset < count:
         name_bytes = body[offset]
         name = body + offset + 1
@@ -137,6 +153,11 @@ cdef inline bint ready_read(const uint8_t* body, size_t count, Ready* ready) noe
     return True
 
 
+# Reads the body of a READY command. False: malformed.
+cdef inline bint ready_read(const uint8_t* body, size_t count, Ready* ready) noexcept nogil:
+    return command_is(body, count, b"READY", 5) and properties_read(body + 6, count - 6, ready)
+
+
 cdef inline size_t property_write(
     uint8_t* target, const char* name, const char* value, uint8_t value_bytes
 ) noexcept nogil:
@@ -152,13 +173,17 @@ cdef inline size_t property_write(
     return 5 + <size_t>name_bytes + value_bytes
 
 
-# Our READY as a whole frame; returns its bytes (at most HANDSHAKE_REPLY_MAX). `is_router`: as a frontend presents
-# itself, else as a backend does: DEALER.
+# Our properties; returns their bytes (at most PROPERTIES_MAX). `is_router`: as a frontend presents itself, else as a
+# backend does: DEALER.
+cdef inline size_t properties_write(uint8_t* target, bint is_router) noexcept nogil:
+    cdef size_t count = property_write(target, b"Socket-Type", b"ROUTER" if is_router else b"DEALER", 6)
+    return count + property_write(target + count, b"Identity", b"", 0)
+
+
+# Our READY as a whole frame; returns its bytes (at most HANDSHAKE_REPLY_MAX).
 cdef inline size_t ready_write(uint8_t* target, bint is_router) noexcept nogil:
-    cdef size_t count = 6
+    cdef size_t count = 6 + properties_write(target + 8, is_router)
     memcpy(target + 2, <const uint8_t*>b"\x05READY", 6)
-    count += property_write(target + 2 + count, b"Socket-Type", b"ROUTER" if is_router else b"DEALER", 6)
-    count += property_write(target + 2 + count, b"Identity", b"", 0)
     target[0] = FRAME_COMMAND
     target[1] = <uint8_t>count
     return 2 + count

@@ -31,8 +31,8 @@ cdef class HandshakeProbe:
         free(self.bytes)
 
     def greeting(self):
-        """The verdict on a greeting, or on the beginning of one."""
-        return GREETING_CODES[<int>greeting_read(self.bytes, self.count)]
+        """The verdict on a greeting, or on the beginning of one, where NULL is spoken."""
+        return GREETING_CODES[<int>greeting_read(self.bytes, self.count, MECHANISM_NULL)]
 
     def ready(self):
         """(socket type, routing id) of a READY command's body, or None: malformed."""
@@ -54,9 +54,9 @@ cdef class HandshakeProbe:
 
     @staticmethod
     def our_greeting():
-        """Our greeting."""
+        """Our greeting, where NULL is spoken."""
         cdef uint8_t[GREETING_BYTES] greeting
-        greeting_write(greeting)
+        greeting_write(greeting, MECHANISM_NULL, False)
         return greeting[:GREETING_BYTES]
 
     @staticmethod

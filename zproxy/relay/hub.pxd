@@ -16,6 +16,7 @@ from zproxy.relay.connection cimport (
 )
 from zproxy.relay.mailbox cimport EventKind, Mailbox
 from zproxy.relay.poller cimport Poller
+from zproxy.relay.sodium cimport KEY_BYTES, Sodium
 from zproxy.relay.timer cimport TimerQueue, timer_arm, timer_disarm
 
 cdef enum:
@@ -30,6 +31,12 @@ cdef struct Settings:           # integers only, fixed when the relay starts
     int64_t heartbeat_ms        # 0 = none sent
     int64_t stall_ms
     int64_t handshake_ms
+    bint asks                   # about every peer: may it come in, by what name, and what may it do?
+
+cdef struct Identity:           # of ours, for CURVE
+    const Sodium* sodium        # NULL: no endpoint speaks CURVE
+    uint8_t[KEY_BYTES] public
+    uint8_t[KEY_BYTES] secret   # wiped by hub_close
 
 cdef struct Hub:                # owned by the relay
     Settings settings
@@ -48,6 +55,9 @@ cdef struct Hub:                # owned by the relay
     ConnectionList[LIST_COUNT] lists
     TimerQueue[TIMER_COUNT] timers
     uint8_t* read_buffer        # the one all small messages are parsed in
+    uint8_t* raw_buffer         # the one all boxes are opened from
+    Identity identity
+    uint32_t handshakes_left    # CURVE's steps that this turn may still take
     bint is_draining            # clients are read no more
     int64_t now_ms              # of this turn
     uint32_t over_budget_count  # connections paused for their own waiting requests

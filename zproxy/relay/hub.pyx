@@ -17,6 +17,7 @@ from zproxy.relay.connection cimport (
 from zproxy.relay.inbox cimport READ_BUFFER_BYTES
 from zproxy.relay.mailbox cimport Event, EventKind, mailbox_put
 from zproxy.relay.poller cimport poller_add, poller_open
+from zproxy.relay.sodium cimport KEY_BYTES
 from zproxy.relay.timer cimport timer_disarm
 
 cdef extern from "<sys/random.h>" nogil:
@@ -51,7 +52,9 @@ cdef int hub_open(Hub* hub) noexcept nogil:
     if code:
         return code
     hub.read_buffer = <unsigned char*>malloc(READ_BUFFER_BYTES)
-    if hub.read_buffer == NULL:
+    if hub.identity.sodium != NULL:
+        hub.raw_buffer = <unsigned char*>malloc(READ_BUFFER_BYTES)
+    if hub.read_buffer == NULL or hub.identity.sodium != NULL and hub.raw_buffer == NULL:
         return ENOMEM
     if getrandom(&hub.random_state, sizeof(uint64_t), 0) != sizeof(uint64_t) or hub.random_state == 0:
         hub.random_state = <uint64_t>clock_ns() | 1
@@ -67,7 +70,10 @@ cdef uint64_t hub_close(Hub* hub) noexcept nogil:
     free(hub.generations)
     free(hub.free_slots)
     free(hub.read_buffer)
-    hub.read_buffer = NULL
+    free(hub.raw_buffer)
+    if hub.identity.sodium != NULL:
+        hub.identity.sodium.wipe(hub.identity.secret, KEY_BYTES)
+    hub.read_buffer = hub.raw_buffer = NULL
     hub.table = NULL
     hub.generations = hub.free_slots = NULL
     hub.capacity = 0

@@ -75,6 +75,15 @@ cdef inline uint64_t inbox_held(const Inbox* inbox) noexcept nogil:
         room = inbox.assembly.tail.block.capacity - inbox.assembly.tail.block.fill
     return inbox.assembly.bytes + room
 
+# Does the next read go straight into its large message?
+cdef inline bint inbox_is_direct(const Inbox* inbox) noexcept nogil:
+    return inbox.is_assembling and inbox.body_left != 0
+
+# Of `count` bytes read as prepared, those that went there.
+cdef inline size_t inbox_direct(const Inbox* inbox, size_t count) noexcept nogil:
+    cdef const Block* block = inbox.assembly.tail.block
+    return min(min(min(<uint64_t>(block.capacity - block.fill), inbox.body_left), READ_DIRECT_BYTES), count)
+
 # After a command: is there anything behind it in the window?
 cdef inline bint inbox_has_more(const Inbox* inbox) noexcept nogil:
     return inbox.at != inbox.end

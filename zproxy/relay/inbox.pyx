@@ -21,7 +21,7 @@ from zproxy.relay.zmtp cimport (
 cdef int inbox_prepare(Inbox* inbox, Pool* pool, uint8_t* read_buffer, iovec* target) noexcept nogil:
     cdef size_t kept = 0
     cdef size_t room = 0
-    if inbox.is_assembling and inbox.body_left:
+    if inbox_is_direct(inbox):
         target[0].iov_base = message_room(pool, &inbox.assembly, &room)
         if target[0].iov_base == NULL:
             return -1
@@ -41,11 +41,9 @@ cdef int inbox_prepare(Inbox* inbox, Pool* pool, uint8_t* read_buffer, iovec* ta
 
 cdef void inbox_accept(Inbox* inbox, uint8_t* read_buffer, size_t count) noexcept nogil:
     cdef size_t direct
-    cdef size_t room
     cdef size_t kept = 0
-    if inbox.is_assembling and inbox.body_left:
-        room = inbox.assembly.tail.block.capacity - inbox.assembly.tail.block.fill
-        direct = min(min(min(room, inbox.body_left), READ_DIRECT_BYTES), count)
+    if inbox_is_direct(inbox):
+        direct = inbox_direct(inbox, count)
         message_grow(&inbox.assembly, direct)
         inbox.body_left -= direct
         count -= direct

@@ -7,10 +7,10 @@ from zproxy.counters cimport CLOSED_STALLED, counter_add
 from zproxy.relay.connection cimport (
     HANDSHAKE, LIST_ASSEMBLY_BACKEND, LIST_ASSEMBLY_FRONTEND, LIST_CLOSING, LIST_PAUSED, LIST_READ, READY,
     REASON_STALLED, SIDE_BACKEND, SIDE_FRONTEND, TIMER_STALL, Connection, ListKind, assembly_list, connection_is_unread,
-    list_append, list_has, list_remove
+    connection_pending, list_append, list_has, list_remove
 )
 from zproxy.relay.hub cimport Hub, hub_arm, hub_disarm, hub_doom
-from zproxy.relay.inbox cimport inbox_held, inbox_pending
+from zproxy.relay.inbox cimport inbox_held
 
 cdef enum:
     LEVEL_FREE
@@ -127,7 +127,7 @@ cdef void intake_assembled(Hub* hub, Connection* connection) noexcept nogil:
 cdef void intake_settle(Hub* hub, Connection* connection, bint has_finished) noexcept nogil:
     if connection.inbox.is_assembling:
         list_append(&hub.lists[<int>assembly_list(connection)], connection, assembly_list(connection))
-    if inbox_pending(&connection.inbox) == 0:
+    if connection_pending(connection) == 0:
         hub_disarm(hub, connection, TIMER_STALL)
         return
     if hub.settings.stall_ms and (has_finished or connection.timers[<int>TIMER_STALL].due_ms == 0):
@@ -142,7 +142,7 @@ cdef void intake_stalled(Hub* hub, Connection* connection) noexcept nogil:
         hub_arm(hub, connection, TIMER_STALL)
         return
     counter_add(&hub.counters, CLOSED_STALLED, 1)
-    hub_doom(hub, connection, REASON_STALLED, inbox_pending(&connection.inbox))
+    hub_doom(hub, connection, REASON_STALLED, connection_pending(connection))
 
 
 # Nobody but the oldest is read, for what clients leave unread more than for what waits for workers.

@@ -1,6 +1,6 @@
 """Mailbox: between Python and the relay thread; see mailbox.pxd for the contract."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove
 
@@ -28,15 +28,47 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* lock, const timespec* until)
 
 
+cdef int ring_open(Ring* ring, size_t item_bytes, uint64_t capacity) noexcept nogil:
+    ring.items = <uint8_t*>calloc(capacity, item_bytes)
+    ring.item_bytes = item_bytes
+    ring.capacity = capacity
+    return 0 if ring.items != NULL else -1
+
+
+cdef bint ring_put(Ring* ring, const void* item) noexcept nogil:
+    if ring.put - ring.got == ring.capacity:
+        return False
+    memcpy(ring.items + ring.put % ring.capacity * ring.item_bytes, item, ring.item_bytes)
+    ring.put += 1
+    return True
+
+
+cdef bint ring_get(Ring* ring, void* item) noexcept nogil:
+    if ring.put == ring.got:
+        return False
+    memcpy(item, ring.items + ring.got % ring.capacity * ring.item_bytes, ring.item_bytes)
+    ring.got += 1
+    return True
+
+
+cdef void memory_free(Mailbox* mailbox) noexcept nogil:
+    free(mailbox.events.items)
+    free(mailbox.questions.items)
+    free(mailbox.answers.items)
+    free(mailbox.snapshot)
+    free(mailbox.report)
+    mailbox.snapshot = NULL
+
+
 cdef int mailbox_open(Mailbox* mailbox, uint32_t snapshot_count) noexcept nogil:
     cdef pthread_condattr_t attributes
-    mailbox.events = <Event*>calloc(EVENT_CAPACITY, sizeof(Event))
+    cdef int code = ring_open(&mailbox.events, sizeof(Event), EVENT_CAPACITY)
+    code |= ring_open(&mailbox.questions, sizeof(Question), QUESTION_CAPACITY)
+    code |= ring_open(&mailbox.answers, sizeof(Answer), QUESTION_CAPACITY)
     mailbox.snapshot = <uint64_t*>calloc(snapshot_count, sizeof(uint64_t))
     mailbox.snapshot_count = snapshot_count
-    if mailbox.events == NULL or mailbox.snapshot == NULL:
-        free(mailbox.events)
-        free(mailbox.snapshot)
-        mailbox.events = NULL
+    if code != 0 or mailbox.snapshot == NULL:
+        memory_free(mailbox)
         return -1
     pthread_mutex_init(&mailbox.lock, NULL)
     pthread_condattr_init(&attributes)
@@ -47,14 +79,14 @@ cdef int mailbox_open(Mailbox* mailbox, uint32_t snapshot_count) noexcept nogil:
 
 
 cdef void mailbox_close(Mailbox* mailbox) noexcept nogil:
-    if mailbox.events == NULL:
+    cdef uint32_t index
+    if mailbox.snapshot == NULL:
         return
+    for index in range(mailbox.command_count):
+        free(mailbox.commands[index].content)
     pthread_cond_destroy(&mailbox.changed)
     pthread_mutex_destroy(&mailbox.lock)
-    free(mailbox.events)
-    free(mailbox.snapshot)
-    free(mailbox.report)
-    mailbox.events = NULL
+    memory_free(mailbox)
 
 
 cdef timespec until_after(int64_t timeout_ms) noexcept nogil:
@@ -79,19 +111,33 @@ cdef int mailbox_post(Mailbox* mailbox, const Command* command) noexcept nogil:
     return code
 
 
-cdef int mailbox_await_event(Mailbox* mailbox, Event* event, int64_t timeout_ms) noexcept nogil:
+# The next of them, awaited. 1: `item` is filled, 0: nothing came in time.
+cdef int ring_await(Mailbox* mailbox, Ring* ring, void* item, int64_t timeout_ms) noexcept nogil:
     cdef timespec until = until_after(timeout_ms)
-    cdef int filled = 0
+    cdef int filled
     pthread_mutex_lock(&mailbox.lock)
-    while mailbox.events_put == mailbox.events_got and timeout_ms > 0 and not mailbox.has_ended:
+    while ring.put == ring.got and timeout_ms > 0 and not mailbox.has_ended:
         if pthread_cond_timedwait(&mailbox.changed, &mailbox.lock, &until) != 0:
             break
-    if mailbox.events_put != mailbox.events_got:
-        memcpy(event, &mailbox.events[mailbox.events_got % EVENT_CAPACITY], sizeof(Event))
-        mailbox.events_got += 1
-        filled = 1
+    filled = ring_get(ring, item)
     pthread_mutex_unlock(&mailbox.lock)
     return filled
+
+
+cdef int mailbox_await_event(Mailbox* mailbox, Event* event, int64_t timeout_ms) noexcept nogil:
+    return ring_await(mailbox, &mailbox.events, event, timeout_ms)
+
+
+cdef int mailbox_await_question(Mailbox* mailbox, Question* question, int64_t timeout_ms) noexcept nogil:
+    return ring_await(mailbox, &mailbox.questions, question, timeout_ms)
+
+
+cdef int mailbox_answer(Mailbox* mailbox, const Answer* answer) noexcept nogil:
+    cdef bint has_room
+    pthread_mutex_lock(&mailbox.lock)
+    has_room = ring_put(&mailbox.answers, answer)
+    pthread_mutex_unlock(&mailbox.lock)
+    return 0 if has_room else -1
 
 
 cdef uint64_t mailbox_ask_snapshot(Mailbox* mailbox, bint wants_report) noexcept nogil:
@@ -151,16 +197,29 @@ cdef bint mailbox_take(Mailbox* mailbox, Command* command) noexcept nogil:
     return is_taken
 
 
-cdef bint mailbox_put(Mailbox* mailbox, const Event* event) noexcept nogil:
+cdef bint ring_tell(Mailbox* mailbox, Ring* ring, const void* item) noexcept nogil:
     cdef bint has_room
     pthread_mutex_lock(&mailbox.lock)
-    has_room = mailbox.events_put - mailbox.events_got < EVENT_CAPACITY
-    if has_room:
-        memcpy(&mailbox.events[mailbox.events_put % EVENT_CAPACITY], event, sizeof(Event))
-        mailbox.events_put += 1
-        pthread_cond_broadcast(&mailbox.changed)
+    has_room = ring_put(ring, item)
+    pthread_cond_broadcast(&mailbox.changed)
     pthread_mutex_unlock(&mailbox.lock)
     return has_room
+
+
+cdef bint mailbox_put(Mailbox* mailbox, const Event* event) noexcept nogil:
+    return ring_tell(mailbox, &mailbox.events, event)
+
+
+cdef bint mailbox_ask(Mailbox* mailbox, const Question* question) noexcept nogil:
+    return ring_tell(mailbox, &mailbox.questions, question)
+
+
+cdef bint mailbox_take_answer(Mailbox* mailbox, Answer* answer) noexcept nogil:
+    cdef bint is_taken
+    pthread_mutex_lock(&mailbox.lock)
+    is_taken = ring_get(&mailbox.answers, answer)
+    pthread_mutex_unlock(&mailbox.lock)
+    return is_taken
 
 
 cdef uint64_t mailbox_wants_snapshot(Mailbox* mailbox) noexcept nogil:

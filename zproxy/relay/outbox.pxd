@@ -8,6 +8,8 @@ Called by the turn only. Never blocks, never looks into a frame while the connec
 Small messages are copied behind each other into one open slice: a copy in the cache costs less than an entry
 of its own in writev. Large ones are linked in as they are.
 
+Of a connection with a cipher only what stands in front as SLICE_WIRE is written; the cipher puts it there.
+
 Rule 1. A message enters whole or not at all.
 Rule 2. A slice is released when its last byte left, or on close; until then its start still stands, so what was
         never written can be counted, or given to somebody else.
@@ -42,8 +44,23 @@ cdef uint8_t* outbox_open(Outbox* outbox, Pool* pool, size_t count, uint32_t fla
 # Links a whole chain in; `message` is empty afterwards.
 cdef void outbox_link(Outbox* outbox, Message* message) noexcept nogil
 
-# Writes what the socket takes, at most FLUSH_BYTES.
-cdef FlushCode outbox_flush(Outbox* outbox, Pool* pool, int fd) noexcept nogil
+# Writes what the socket takes, at most FLUSH_BYTES; of slices with these flags only, as far as they stand in front.
+cdef FlushCode outbox_flush(Outbox* outbox, Pool* pool, int fd, uint32_t flags) noexcept nogil
+
+# Copies what goes out as it is to the end. 0, or -1: no memory.
+cdef int outbox_wire(Outbox* outbox, Pool* pool, const uint8_t* bytes, size_t count) noexcept nogil
+
+# Cuts the first `count` bytes, within one slice, off what is to be written.
+cdef void outbox_cut(Outbox* outbox, Pool* pool, uint32_t count) noexcept nogil
+
+# Puts slices that go out as they are in front; `wire` is empty afterwards.
+cdef void outbox_front(Outbox* outbox, Message* wire) noexcept nogil
+
+# Gives up the slice in front and all that continue it.
+cdef void outbox_drop_message(Outbox* outbox, Pool* pool) noexcept nogil
+
+# Gives up what stands in front and goes out as it is; its bytes.
+cdef uint64_t outbox_drop_wire(Outbox* outbox, Pool* pool) noexcept nogil
 
 # Takes the messages out of which nothing was written yet, oldest first, one a call. Only when the connection
 # is closed: 1 one taken, 0 none left. `*torn` grows by a message that was partly written, and is lost.

@@ -5,12 +5,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from zproxy.relay.block cimport (
-    BLOCK_MEDIUM, BLOCK_SMALL, MEDIUM_BYTES, SLICE_CONTINUES, SLICE_OPEN, SMALL_BYTES, Block, Message, Pool, Slice,
-    block_release, block_take, message_append, message_bytes, message_release, pool_clear, slice_release, slice_take
+    BLOCK_MEDIUM, BLOCK_SMALL, MEDIUM_BYTES, SLICE_CONTINUES, SLICE_OPEN, SLICE_WIRE, SMALL_BYTES, Block, Message, Pool,
+    Slice, block_release, block_take, message_append, message_bytes, message_release, pool_clear, slice_release, slice_take
 )
-from zproxy.relay.handshake cimport GREETING_BYTES
 from zproxy.relay.inbox cimport iovec
-from zproxy.relay.zmtp cimport SCAN_COMMAND, SCAN_MALFORMED, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode, message_scan
+from zproxy.relay.zmtp cimport SCAN_COMMAND, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode, message_scan
 
 cdef extern from "<sys/socket.h>" nogil:
     int MSG_NOSIGNAL
@@ -53,13 +52,21 @@ cdef void outbox_link(Outbox* outbox, Message* message) noexcept nogil:
     memset(message, 0, sizeof(Message))
 
 
+cdef int outbox_wire(Outbox* outbox, Pool* pool, const uint8_t* bytes, size_t count) noexcept nogil:
+    cdef uint8_t* target = outbox_open(outbox, pool, count, SLICE_WIRE)
+    if target == NULL:
+        return -1
+    memcpy(target, bytes, count)
+    return 0
+
+
 # Fills `target` with the slices to write next, up to FLUSH_BYTES; returns the entries.
-cdef int flush_gather(const Outbox* outbox, iovec* target) noexcept nogil:
+cdef int flush_gather(const Outbox* outbox, iovec* target, uint32_t flags) noexcept nogil:
     cdef Slice* slice = outbox.head
     cdef uint32_t skip = outbox.head_written
     cdef size_t gathered = 0
     cdef int entries = 0
-    while slice != NULL and entries < FLUSH_SLICES and gathered < FLUSH_BYTES:
+    while slice != NULL and slice.flags & flags == flags and entries < FLUSH_SLICES and gathered < FLUSH_BYTES:
         target[entries].iov_base = slice.block.bytes + slice.offset + skip
         target[entries].iov_len = min(<size_t>(slice.length - skip), FLUSH_BYTES - gathered)
         gathered += target[entries].iov_len
@@ -97,14 +104,14 @@ cdef ssize_t slices_send(int fd, iovec* target, int entries) noexcept nogil:
     return sendmsg(fd, &header, MSG_NOSIGNAL)
 
 
-cdef FlushCode outbox_flush(Outbox* outbox, Pool* pool, int fd) noexcept nogil:
+cdef FlushCode outbox_flush(Outbox* outbox, Pool* pool, int fd, uint32_t flags) noexcept nogil:
     cdef iovec[FLUSH_SLICES] target
     cdef ssize_t written
     cdef size_t total = 0
-    while outbox.bytes:
+    while outbox.head != NULL and outbox.head.flags & flags == flags:
         if total >= FLUSH_BYTES:
             return FLUSH_AGAIN
-        written = slices_send(fd, target, flush_gather(outbox, target))
+        written = slices_send(fd, target, flush_gather(outbox, target, flags))
         if written < 0:
             if errno == EINTR:
                 continue
@@ -114,8 +121,7 @@ cdef FlushCode outbox_flush(Outbox* outbox, Pool* pool, int fd) noexcept nogil:
     return FLUSH_DONE
 
 
-# Cuts the first `count` bytes off the head slice, which begins at a message.
-cdef void head_cut(Outbox* outbox, Pool* pool, uint32_t count) noexcept nogil:
+cdef void outbox_cut(Outbox* outbox, Pool* pool, uint32_t count) noexcept nogil:
     cdef Slice* head = outbox.head
     outbox.bytes -= count
     head.offset += count
@@ -126,7 +132,7 @@ cdef void head_cut(Outbox* outbox, Pool* pool, uint32_t count) noexcept nogil:
             outbox.tail = NULL
 
 
-# The whole unit (message, command or greeting) an open head slice begins with: its kind, and its bytes in `*count`.
+# The whole unit (message or command) an open head slice begins with: its kind, and its bytes in `*count`.
 # SCAN_NEED: a message that goes on in the next slice.
 cdef ScanCode head_unit(const Outbox* outbox, uint32_t* count) noexcept nogil:
     cdef Frame frame
@@ -135,20 +141,37 @@ cdef ScanCode head_unit(const Outbox* outbox, uint32_t* count) noexcept nogil:
     cdef ScanCode code = message_scan(
         head.block.bytes + head.offset, head.length, <uint64_t>1 << 62, &scanned, &frame
     )
-    if code == SCAN_MALFORMED:          # no frame of ours is: it is the greeting, and goes the way of a command
-        scanned = GREETING_BYTES
-        code = SCAN_COMMAND
-    elif code == SCAN_COMMAND:
+    if code == SCAN_COMMAND:
         scanned += frame.header_bytes + <size_t>frame.body_bytes
     count[0] = <uint32_t>scanned
     return code
 
 
-# Drops the head slice and all that continue it.
-cdef void head_drop_message(Outbox* outbox, Pool* pool) noexcept nogil:
-    head_cut(outbox, pool, outbox.head.length)
+cdef void outbox_front(Outbox* outbox, Message* wire) noexcept nogil:
+    cdef Slice* slice = wire.head
+    while slice != NULL:
+        slice.flags = SLICE_WIRE
+        slice = slice.next
+    wire.tail.next = outbox.head
+    outbox.head = wire.head
+    if outbox.tail == NULL:
+        outbox.tail = wire.tail
+    memset(wire, 0, sizeof(Message))
+
+
+cdef uint64_t outbox_drop_wire(Outbox* outbox, Pool* pool) noexcept nogil:
+    cdef uint64_t left = outbox.bytes
+    outbox.bytes += outbox.head_written     # the head slice counts whole from here on
+    outbox.head_written = 0
+    while outbox.head != NULL and outbox.head.flags & SLICE_WIRE:
+        outbox_cut(outbox, pool, outbox.head.length)
+    return left - outbox.bytes
+
+
+cdef void outbox_drop_message(Outbox* outbox, Pool* pool) noexcept nogil:
+    outbox_cut(outbox, pool, outbox.head.length)
     while outbox.head != NULL and outbox.head.flags & SLICE_CONTINUES:
-        head_cut(outbox, pool, outbox.head.length)
+        outbox_cut(outbox, pool, outbox.head.length)
 
 
 # Drops what was written, and the rest of a message of which only a part was: that one is torn.
@@ -162,14 +185,14 @@ cdef void written_drop(Outbox* outbox, Pool* pool, uint64_t* torn) noexcept nogi
         code = head_unit(outbox, &count)
         if code == SCAN_NEED:
             break                       # written into a message that goes on in the next slice
-        head_cut(outbox, pool, count)
+        outbox_cut(outbox, pool, count)
         if count > written:
             torn[0] += code == SCAN_MESSAGE
             return
         written -= count
     if written or (outbox.head != NULL and outbox.head.flags & SLICE_CONTINUES):
         torn[0] += 1
-        head_drop_message(outbox, pool)
+        outbox_drop_message(outbox, pool)
 
 
 # Takes the first `count` bytes of the head slice out as a message.
@@ -179,7 +202,7 @@ cdef int head_take_unit(Outbox* outbox, Pool* pool, uint32_t count, Message* mes
         return 0
     message.head = message.tail = slice
     message.bytes = count
-    head_cut(outbox, pool, count)
+    outbox_cut(outbox, pool, count)
     return 1
 
 
@@ -203,9 +226,14 @@ cdef int head_take_chain(Outbox* outbox, Message* message) noexcept nogil:
 cdef int outbox_reclaim(Outbox* outbox, Pool* pool, Message* message, uint64_t* torn) noexcept nogil:
     cdef ScanCode code
     cdef uint32_t count = 0
+    if outbox.head != NULL and outbox.head.flags & SLICE_WIRE:
+        outbox_drop_wire(outbox, pool)
     if outbox.head != NULL and (outbox.head_written or outbox.head.flags & SLICE_CONTINUES):
         written_drop(outbox, pool, torn)
     while outbox.head != NULL:
+        if outbox.head.flags & SLICE_WIRE:
+            outbox_drop_wire(outbox, pool)
+            continue
         if not outbox.head.flags & SLICE_OPEN:
             return head_take_chain(outbox, message)
         code = head_unit(outbox, &count)
@@ -213,7 +241,7 @@ cdef int outbox_reclaim(Outbox* outbox, Pool* pool, Message* message, uint64_t* 
             return head_take_unit(outbox, pool, count, message)
         if code == SCAN_NEED:
             return head_take_chain(outbox, message)
-        head_cut(outbox, pool, count)   # a command of our own: not for anybody else
+        outbox_cut(outbox, pool, count)   # a command of our own: not for anybody else
     return 0
 
 
@@ -238,11 +266,16 @@ cdef class OutboxProbe:
         pool_clear(&self.pool)
 
     def copy(self, bytes unit):
-        """A whole message or command (or the greeting) of at most MEDIUM_BYTES, copied behind the others."""
+        """A whole message or command of at most MEDIUM_BYTES, copied behind the others."""
         cdef uint8_t* target = outbox_room(&self.outbox, &self.pool, len(unit))
         if target == NULL:
             raise MemoryError
         memcpy(target, <const char*>unit, len(unit))
+
+    def wire(self, bytes unit):
+        """What goes out as it is, of at most MEDIUM_BYTES, copied behind the others."""
+        if outbox_wire(&self.outbox, &self.pool, <const uint8_t*><const char*>unit, len(unit)) != 0:
+            raise MemoryError
 
     def link(self, bytes head, bytes body):
         """A message: `head` (whole frames, may be empty) copied, `body` linked in as blocks of its own."""
@@ -260,7 +293,7 @@ cdef class OutboxProbe:
         """One of FLUSH_CODES."""
         cdef FlushCode code
         with nogil:
-            code = outbox_flush(&self.outbox, &self.pool, fd)
+            code = outbox_flush(&self.outbox, &self.pool, fd, 0)
         return FLUSH_CODES[<int>code]
 
     def write(self, size_t count):
@@ -271,7 +304,7 @@ cdef class OutboxProbe:
         cdef size_t part
         parts = []
         while count:
-            entries = flush_gather(&self.outbox, target)
+            entries = flush_gather(&self.outbox, target, 0)
             if entries == 0:
                 raise ValueError("there is less to write")
             for index in range(entries):

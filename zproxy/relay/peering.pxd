@@ -2,14 +2,17 @@
 
 Called by the turn with what the inbox found. Answers with a verdict; the turn acts on it.
 
-    A refusal that an operator can undo (limits, a name in use) is silent: a libzmq peer tries again.
+    A refusal that an operator can undo (limits, a name in use, a key) is silent: a libzmq peer tries again.
     One that cannot become right on this connection gets ERROR: a libzmq peer stays away.
+
+    READY, or CURVE's INITIATE ─► peer_introduce ─► (a question, and its answer) ─► peer_settle ─► READY
 """
 
 from libc.stdint cimport uint8_t, uint64_t
 
 from zproxy.relay.connection cimport Connection, Reason
 from zproxy.relay.hub cimport Hub
+from zproxy.relay.mailbox cimport Answer
 
 cdef enum Verdict:
     PEER_GOES_ON                # nothing for the turn to do
@@ -25,6 +28,7 @@ cdef enum:
     UNHEARD_MESSAGES_MAX = 500  # sent since its last byte: a libzmq worker at its high-water mark answers no PING
     HEARTBEATS_MISSED_MAX = 3
     BEAT_MS = 2000              # of managed peers, always
+    HANDSHAKES_TURN = 16        # CURVE's steps in one turn, some 0.1 ms each: a crowd that comes delays nobody for long
 
 # The stream is there: our whole greeting goes out.
 cdef void peering_greet(Hub* hub, Connection* connection) noexcept nogil
@@ -32,6 +36,9 @@ cdef void peering_greet(Hub* hub, Connection* connection) noexcept nogil
 # GREETING: judges what is in the inbox's window. Answers our READY, for a frontend only when theirs is there and
 # its routing id settled: no message can come before.
 cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil
+
+# Whether an asked peer may come in.
+cdef Verdict peering_answer(Hub* hub, Connection* connection, const Answer* answer) noexcept nogil
 
 # A command came, in whatever state.
 cdef Verdict peering_command(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil

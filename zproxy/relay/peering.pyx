@@ -1,36 +1,47 @@
 """Peering: the conversation with one peer that is not messages; see peering.pxd for the contract."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from zproxy.counters cimport (
-    CLOSED_FENCED, CLOSED_HEARTBEAT, CLOSED_MALFORMED, CLOSED_PEER_ERROR, CLOSED_STALLED, CLOSED_TOO_LARGE,
-    CLOSED_UNACKNOWLEDGED, PINGS_IN, PINGS_OUT, PONGS_DROPPED, PONGS_IN, REFUSED_LIMIT, REFUSED_MALFORMED,
-    REFUSED_MECHANISM, REFUSED_NAME_IN_USE, REFUSED_ROUTING_ID, REFUSED_SOCKET_TYPE, REFUSED_VERSION, counter_add
+    CLOSED_FENCED, CLOSED_FORGED, CLOSED_HEARTBEAT, CLOSED_MALFORMED, CLOSED_PEER_ERROR, CLOSED_STALLED, CLOSED_TOO_LARGE,
+    CLOSED_UNACKNOWLEDGED, PINGS_IN, PINGS_OUT, PONGS_DROPPED, PONGS_IN, REFUSED_FORGED, REFUSED_LIMIT,
+    REFUSED_MALFORMED, REFUSED_MECHANISM, REFUSED_NAME_IN_USE, REFUSED_ROUTING_ID, REFUSED_SOCKET_TYPE,
+    REFUSED_UNKNOWN_KEY, REFUSED_VERSION, counter_add
 )
 from zproxy.names cimport NAME_NONE, names_add, names_find
+from zproxy.relay.cipher cimport Cipher, cipher_begin
 from zproxy.relay.connection cimport (
-    GREETING, HANDSHAKE, LIST_READ, READY, REASON_FENCED, REASON_HEARTBEAT, REASON_LIMIT, REASON_MALFORMED,
-    REASON_MECHANISM, REASON_NAME_IN_USE, REASON_NO_MEMORY, REASON_NONE, REASON_PEER_ERROR, REASON_ROUTING_ID,
-    REASON_SOCKET_TYPE, REASON_STALLED, REASON_TOO_LARGE, REASON_UNACKNOWLEDGED, REASON_VERSION, REFUSED, REJECTED,
+    ASKED, GREETING, HANDSHAKE, LIST_READ, READY, REASON_DENIED, REASON_EXPIRED, REASON_FENCED, REASON_FORGED,
+    REASON_HEARTBEAT, REASON_LIMIT, REASON_MALFORMED, REASON_MECHANISM, REASON_NAME_IN_USE, REASON_NO_MEMORY,
+    REASON_NONE, REASON_PEER_ERROR, REASON_ROUTING_ID, REASON_SOCKET_TYPE, REASON_STALLED, REASON_TOO_LARGE,
+    REASON_UNACKNOWLEDGED, REASON_UNKNOWN_KEY, REASON_VERSION, REASON_WRONG_ROLE, REASON_WRONG_USER, REFUSED, REJECTED,
     SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_CHALLENGE, TIMER_HANDSHAKE, TIMER_REFUSED,
     TIMER_STALL, WAITING, Connection, Reason, beat_timer, connection_is_unread, list_append, list_remove
 )
+from zproxy.relay.curve cimport (
+    CURVE_HELLO, CURVE_MALFORMED, CURVE_OK, CURVE_WELCOME, CURVE_WRITTEN_MAX, CurveCode, curve_hello_read,
+    curve_hello_write, curve_initiate_read, curve_initiate_write, curve_ready_read, curve_ready_write,
+    curve_welcome_read, curve_welcome_write
+)
 from zproxy.relay.handshake cimport (
     GREETING_BYTES, GREETING_GARBAGE, GREETING_MECHANISM, GREETING_NEED, GREETING_VERSION, HANDSHAKE_REPLY_MAX,
-    SIGNATURE_BYTES, SOCKET_DEALER, SOCKET_REP, SOCKET_REQ, SOCKET_ROUTER, GreetingCode, Ready, SocketType, error_write,
-    greeting_read, greeting_write, ping_write, pong_write, ready_read, ready_write
+    MECHANISM_CURVE, MECHANISM_NULL, PROPERTIES_MAX, SIGNATURE_BYTES, SOCKET_DEALER, SOCKET_REP, SOCKET_REQ,
+    SOCKET_ROUTER, GreetingCode, Mechanism, Ready, SocketType, error_write, greeting_read, greeting_write, ping_write,
+    pong_write, properties_read, properties_write, ready_read, ready_write
 )
 from zproxy.relay.hub cimport (
-    REFUSED_HELD_MAX, Hub, hub_arm, hub_disarm, hub_doom, hub_enter, hub_random, hub_refused, hub_tell, hub_want_flush
+    REFUSED_HELD_MAX, Hub, connection_tag, hub_arm, hub_disarm, hub_doom, hub_enter, hub_random, hub_refused, hub_tell,
+    hub_want_flush
 )
 from zproxy.relay.inbox cimport inbox_has_more, inbox_take
 from zproxy.relay.intake cimport intake_holds_up, outbox_budget
-from zproxy.relay.mailbox cimport EVENT_CONNECTED, EVENT_REFUSED
-from zproxy.relay.outbox cimport outbox_room
-from zproxy.relay.tcp cimport TCP_AWAITS, TCP_DEAD, Acknowledgement, tcp_judge
+from zproxy.relay.mailbox cimport EVENT_CONNECTED, EVENT_REFUSED, Question, mailbox_ask
+from zproxy.relay.outbox cimport outbox_room, outbox_wire
+from zproxy.relay.sodium cimport KEY_BYTES
+from zproxy.relay.tcp cimport TCP_AWAITS, TCP_DEAD, Acknowledgement, socket_uid, tcp_judge
 from zproxy.relay.timer cimport Timer, timer_arm_first
-from zproxy.relay.zmtp cimport FRAME_MORE, command_is, short_frame_write
+from zproxy.relay.zmtp cimport COMMAND_BYTES_MAX, FRAME_MORE, command_is, short_frame_write
 
 
 # Queues a frame of our own; False: no memory, and the connection is doomed.
@@ -44,9 +55,28 @@ cdef bint say(Hub* hub, Connection* connection, const uint8_t* frame, size_t cou
     return True
 
 
+# The same of what goes out as it is, whatever the mechanism.
+cdef bint say_plainly(Hub* hub, Connection* connection, const uint8_t* frame, size_t count) noexcept nogil:
+    if outbox_wire(&connection.outbox, &hub.pool, frame, count) != 0:
+        hub_doom(hub, connection, REASON_NO_MEMORY, 0)
+        return False
+    hub_want_flush(hub, connection)
+    return True
+
+
+# The last word of our side of the handshake. A client of CURVE has said it before, in INITIATE.
 cdef bint say_ready(Hub* hub, Connection* connection) noexcept nogil:
-    cdef uint8_t[HANDSHAKE_REPLY_MAX] frame
-    return say(hub, connection, frame, ready_write(frame, connection.side == SIDE_FRONTEND))
+    cdef uint8_t[CURVE_WRITTEN_MAX] frame
+    cdef uint8_t[PROPERTIES_MAX] properties
+    cdef bint is_router = connection.side == SIDE_FRONTEND
+    cdef Cipher* cipher = connection.cipher
+    if cipher == NULL:
+        return say(hub, connection, frame, ready_write(frame, is_router))
+    if not cipher.is_server:
+        return True
+    return say_plainly(hub, connection, frame, curve_ready_write(
+        cipher.sodium, &cipher.curve, frame, properties, properties_write(properties, is_router)
+    ))
 
 
 cdef bint say_ping(Hub* hub, Connection* connection) noexcept nogil:
@@ -54,6 +84,10 @@ cdef bint say_ping(Hub* hub, Connection* connection) noexcept nogil:
     connection.pinged_ms = hub.now_ms
     counter_add(&hub.counters, PINGS_OUT, 1)
     return say(hub, connection, frame, ping_write(frame))
+
+
+cdef inline Mechanism mechanism_of(const Connection* connection) noexcept nogil:
+    return MECHANISM_NULL if connection.cipher == NULL else MECHANISM_CURVE
 
 
 cdef int refusal_counter(Reason reason, bint was_ready) noexcept nogil:
@@ -71,6 +105,10 @@ cdef int refusal_counter(Reason reason, bint was_ready) noexcept nogil:
         return REFUSED_ROUTING_ID
     if reason == REASON_LIMIT:
         return REFUSED_LIMIT
+    if reason == REASON_FORGED:
+        return CLOSED_FORGED if was_ready else REFUSED_FORGED
+    if reason in (REASON_UNKNOWN_KEY, REASON_EXPIRED, REASON_WRONG_ROLE, REASON_WRONG_USER, REASON_DENIED):
+        return REFUSED_UNKNOWN_KEY + (<int>reason - <int>REASON_UNKNOWN_KEY)
     return REFUSED_NAME_IN_USE
 
 
@@ -119,7 +157,7 @@ cdef void peering_reject(Hub* hub, Connection* connection, Reason reason, uint64
     else:
         count = error_write(frame, b"malformed", 9)
     refusal_begin(hub, connection, reason, size)
-    if say(hub, connection, frame, count):
+    if say_plainly(hub, connection, frame, count):
         hub_enter(hub, connection, REJECTED)
         connection.refused_steps = REFUSED_STEPS_MIN
         hub_arm(hub, connection, TIMER_REFUSED)
@@ -135,10 +173,27 @@ cdef void peering_refused_over(Hub* hub, Connection* connection) noexcept nogil:
 
 cdef void peering_greet(Hub* hub, Connection* connection) noexcept nogil:
     cdef uint8_t[GREETING_BYTES] greeting
-    greeting_write(greeting)
+    cdef const Cipher* cipher = connection.cipher
+    greeting_write(greeting, mechanism_of(connection), cipher != NULL and cipher.is_server)
     connection.may_write = True
     hub_enter(hub, connection, GREETING)
-    say(hub, connection, greeting, GREETING_BYTES)
+    say_plainly(hub, connection, greeting, GREETING_BYTES)
+
+
+# A backend that asks nothing about its peers is ready at once; all others when theirs is there and all is settled.
+cdef inline bint says_ready_first(const Hub* hub, const Connection* connection) noexcept nogil:
+    return connection.side == SIDE_BACKEND and not hub.settings.asks
+
+
+# A client of CURVE begins.
+cdef Verdict dial(Hub* hub, Connection* connection) noexcept nogil:
+    cdef uint8_t[CURVE_WRITTEN_MAX] frame
+    cdef Cipher* cipher = connection.cipher
+    cdef size_t count = curve_hello_write(cipher.sodium, &cipher.curve, frame)
+    if count == 0:
+        peering_refuse(hub, connection, REASON_FORGED)
+        return PEER_IS_OVER
+    return PEER_GOES_ON if say_plainly(hub, connection, frame, count) else PEER_IS_OVER
 
 
 cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil:
@@ -146,7 +201,7 @@ cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil:
     cdef size_t count = 0
     cdef GreetingCode code
     inbox_take(&connection.inbox, &hub.pool, GREETING_BYTES, &bytes, &count)
-    code = greeting_read(bytes, count)
+    code = greeting_read(bytes, count, mechanism_of(connection))
     if code == GREETING_NEED:
         return PEER_GOES_ON
     if code == GREETING_GARBAGE:
@@ -160,7 +215,9 @@ cdef Verdict peering_greeting(Hub* hub, Connection* connection) noexcept nogil:
         return PEER_IS_OVER
     connection.can_ping = bytes[SIGNATURE_BYTES] > 3 or bytes[SIGNATURE_BYTES + 1] >= 1
     hub_enter(hub, connection, HANDSHAKE)
-    if connection.side == SIDE_BACKEND and not say_ready(hub, connection):
+    if connection.cipher != NULL:
+        return PEER_GOES_ON if connection.cipher.is_server else dial(hub, connection)
+    if says_ready_first(hub, connection) and not say_ready(hub, connection):
         return PEER_IS_OVER
     return PEER_GOES_ON
 
@@ -191,6 +248,16 @@ cdef void beat_arm(Hub* hub, Connection* connection) noexcept nogil:
         hub_arm(hub, connection, beat_timer(connection))
 
 
+# From now on it is boxes that come and go. False: no memory, and it is doomed.
+cdef bint boxes_begin(Hub* hub, Connection* connection) noexcept nogil:
+    if cipher_begin(connection.cipher, &connection.inbox, &hub.pool) != 0:
+        hub_doom(hub, connection, REASON_NO_MEMORY, 0)
+        return False
+    if connection.cipher.opening.is_fresh:
+        list_append(&hub.lists[<int>LIST_READ], connection, LIST_READ)
+    return True
+
+
 # The routing id is this connection's, or it needs none; messages may pass.
 cdef Verdict peer_admit(Hub* hub, Connection* connection) noexcept nogil:
     if connection.side == SIDE_FRONTEND and not connection.is_managed:
@@ -200,7 +267,9 @@ cdef Verdict peer_admit(Hub* hub, Connection* connection) noexcept nogil:
         connection.routing_frame_bytes = <uint32_t>short_frame_write(
             connection.routing_frame, FRAME_MORE, connection.routing_id, connection.routing_id_bytes
         )
-    if connection.side == SIDE_FRONTEND and not say_ready(hub, connection):
+    if (connection.cipher != NULL or not says_ready_first(hub, connection)) and not say_ready(hub, connection):
+        return PEER_IS_OVER
+    if connection.cipher != NULL and not connection.cipher.is_on and not boxes_begin(hub, connection):
         return PEER_IS_OVER
     hub_disarm(hub, connection, TIMER_HANDSHAKE)
     hub_disarm(hub, connection, TIMER_CHALLENGE)
@@ -223,11 +292,52 @@ cdef Verdict holder_challenge(Hub* hub, Connection* newcomer, Connection* holder
     return PEER_GOES_ON
 
 
-cdef Verdict ready_take(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
-    cdef Ready ready
+# It has said who it is: who it may be. The rest is peer_settle's, once it is answered.
+cdef Verdict ask(Hub* hub, Connection* connection) noexcept nogil:
+    cdef Question question
+    memset(&question, 0, sizeof(Question))
+    question.tag = connection_tag(connection)
+    question.side = connection.side
+    question.endpoint = connection.endpoint
+    question.has_key = connection.has_key
+    question.uid = socket_uid(connection.fd)
+    question.is_managed = connection.is_managed
+    question.routing_id_bytes = connection.routing_id_bytes
+    memcpy(question.key, connection.key, KEY_BYTES)
+    memcpy(question.peer, connection.peer_text, sizeof(question.peer))
+    memcpy(question.routing_id, connection.routing_id, connection.routing_id_bytes)
+    if not mailbox_ask(&hub.mailbox, &question):
+        peering_refuse(hub, connection, REASON_LIMIT)
+        return PEER_IS_OVER
+    hub_enter(hub, connection, ASKED)
+    return PEER_GOES_ON
+
+
+# By which routing id? A holder of it is challenged first.
+cdef Verdict peer_settle(Hub* hub, Connection* connection) noexcept nogil:
     cdef uint32_t holder
-    if not ready_read(body, count, &ready):
-        return PEER_IS_MALFORMED
+    if connection.is_managed or connection.side == SIDE_BACKEND:
+        return peer_admit(hub, connection)      # nothing is routed by its routing id
+    if connection.routing_id_bytes == 0:
+        routing_id_generate(hub, connection)
+        return peer_admit(hub, connection)
+    holder = names_find(&hub.routes, connection.routing_id, connection.routing_id_bytes)
+    if holder == <uint32_t>NAME_NONE:
+        return peer_admit(hub, connection)
+    return holder_challenge(hub, connection, hub.table[holder])
+
+
+# Will it have to wait, unread, before it is ready?
+cdef bint must_wait(const Hub* hub, const Connection* connection) noexcept nogil:
+    if hub.settings.asks:
+        return True
+    if connection.is_managed or connection.side == SIDE_BACKEND or connection.routing_id_bytes == 0:
+        return False
+    return names_find(&hub.routes, connection.routing_id, connection.routing_id_bytes) != <uint32_t>NAME_NONE
+
+
+# What it says of itself. `may_go_on`: what is behind it in the window can be kept.
+cdef Verdict peer_introduce(Hub* hub, Connection* connection, const Ready* ready, bint may_go_on) noexcept nogil:
     connection.socket_type = ready.socket_type
     connection.is_managed = ready.is_managed
     if not socket_type_fits(connection, ready.socket_type):
@@ -235,23 +345,100 @@ cdef Verdict ready_take(Hub* hub, Connection* connection, const uint8_t* body, s
         return PEER_IS_OVER
     connection.routing_id_bytes = ready.routing_id_bytes
     memcpy(connection.routing_id, ready.routing_id, ready.routing_id_bytes)
-    if connection.is_managed:
-        return peer_admit(hub, connection)      # nothing is routed by its routing id
-    if connection.side == SIDE_BACKEND:
-        return peer_admit(hub, connection)
-    if ready.routing_id_bytes == 0:
-        routing_id_generate(hub, connection)
-        return peer_admit(hub, connection)
-    if connection.routing_id[0] == 0:
-        peering_reject(hub, connection, REASON_ROUTING_ID, 0)
-        return PEER_IS_OVER
-    holder = names_find(&hub.routes, connection.routing_id, connection.routing_id_bytes)
-    if holder == <uint32_t>NAME_NONE:
-        return peer_admit(hub, connection)
-    if inbox_has_more(&connection.inbox):
+    if not connection.is_managed and connection.side == SIDE_FRONTEND:
+        if connection.routing_id_bytes and connection.routing_id[0] == 0:
+            peering_reject(hub, connection, REASON_ROUTING_ID, 0)
+            return PEER_IS_OVER
+    if not may_go_on and must_wait(hub, connection):
         peering_refuse(hub, connection, REASON_NAME_IN_USE)     # it speaks on without our READY: nowhere to keep that
         return PEER_IS_OVER
-    return holder_challenge(hub, connection, hub.table[holder])
+    return ask(hub, connection) if hub.settings.asks else peer_settle(hub, connection)
+
+
+cdef Verdict peering_answer(Hub* hub, Connection* connection, const Answer* answer) noexcept nogil:
+    if answer.reason != REASON_NONE:
+        peering_refuse(hub, connection, <Reason>answer.reason)
+        return PEER_IS_OVER
+    connection.permit = answer.permit
+    connection.name_bytes = answer.name_bytes
+    memcpy(connection.name, answer.name, answer.name_bytes)
+    return peer_settle(hub, connection)
+
+
+cdef Verdict ready_take(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
+    cdef Ready ready
+    if not ready_read(body, count, &ready):
+        return PEER_IS_MALFORMED
+    return peer_introduce(hub, connection, &ready, not inbox_has_more(&connection.inbox))
+
+
+# ---- CURVE ----
+
+
+# The peer has proved to have its key, and said what it is.
+cdef Verdict curve_introduce(
+    Hub* hub, Connection* connection, const uint8_t* properties, size_t count
+) noexcept nogil:
+    cdef Ready ready
+    if not properties_read(properties, count, &ready):
+        return PEER_IS_MALFORMED
+    connection.has_key = True
+    memcpy(connection.key, connection.cipher.curve.peer, KEY_BYTES)
+    if not connection.cipher.is_server and not boxes_begin(hub, connection):
+        return PEER_IS_OVER         # boxes may stand behind READY: they are kept
+    return peer_introduce(hub, connection, &ready, True)
+
+
+cdef Verdict curve_failed(Hub* hub, Connection* connection, CurveCode code) noexcept nogil:
+    if code == CURVE_MALFORMED:
+        return PEER_IS_MALFORMED
+    peering_refuse(hub, connection, REASON_FORGED)
+    return PEER_IS_OVER
+
+
+# HELLO, or INITIATE. Nothing may stand behind either.
+cdef Verdict curve_serve_take(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
+    cdef uint8_t[COMMAND_BYTES_MAX] opened
+    cdef uint8_t[CURVE_WRITTEN_MAX] frame
+    cdef Cipher* cipher = connection.cipher
+    cdef const uint8_t* properties = NULL
+    cdef size_t properties_bytes = 0
+    cdef CurveCode code
+    if inbox_has_more(&connection.inbox):
+        return PEER_IS_MALFORMED
+    if cipher.curve.stage == CURVE_HELLO:
+        code = curve_hello_read(cipher.sodium, &cipher.curve, body, count)
+        if code != CURVE_OK:
+            return curve_failed(hub, connection, code)
+        count = curve_welcome_write(cipher.sodium, &cipher.curve, frame)
+        return PEER_GOES_ON if say_plainly(hub, connection, frame, count) else PEER_IS_OVER
+    code = curve_initiate_read(
+        cipher.sodium, &cipher.curve, body, count, opened, &properties, &properties_bytes
+    )
+    if code != CURVE_OK:
+        return curve_failed(hub, connection, code)
+    return curve_introduce(hub, connection, properties, properties_bytes)
+
+
+# WELCOME, or READY, behind which boxes may stand.
+cdef Verdict curve_dial_take(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
+    cdef uint8_t[COMMAND_BYTES_MAX] opened
+    cdef uint8_t[CURVE_WRITTEN_MAX] frame
+    cdef Cipher* cipher = connection.cipher
+    cdef const uint8_t* properties = opened
+    cdef size_t properties_bytes = 0
+    cdef CurveCode code
+    if cipher.curve.stage == CURVE_WELCOME:
+        code = curve_welcome_read(cipher.sodium, &cipher.curve, body, count)
+        if code != CURVE_OK:
+            return curve_failed(hub, connection, code)
+        properties_bytes = properties_write(opened, connection.side == SIDE_FRONTEND)
+        count = curve_initiate_write(cipher.sodium, &cipher.curve, frame, opened, properties_bytes)
+        return PEER_GOES_ON if count and say_plainly(hub, connection, frame, count) else PEER_IS_OVER
+    code = curve_ready_read(cipher.sodium, &cipher.curve, body, count, opened, &properties, &properties_bytes)
+    if code != CURVE_OK:
+        return curve_failed(hub, connection, code)
+    return curve_introduce(hub, connection, properties, properties_bytes)
 
 
 cdef bint shares_name(const Connection* one, const Connection* other) noexcept nogil:
@@ -389,6 +576,15 @@ cdef Verdict ping_take(Hub* hub, Connection* connection, const uint8_t* body, si
     return PEER_GOES_ON if say(hub, connection, frame, frame_bytes) else PEER_IS_OVER
 
 
+cdef Verdict handshake_take(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
+    if connection.cipher == NULL:
+        return ready_take(hub, connection, body, count)
+    hub.handshakes_left -= 1 if hub.handshakes_left else 0
+    if connection.cipher.is_server:
+        return curve_serve_take(hub, connection, body, count)
+    return curve_dial_take(hub, connection, body, count)
+
+
 cdef Verdict peering_command(Hub* hub, Connection* connection, const uint8_t* body, size_t count) noexcept nogil:
     if count == 0 or body[0] == 0 or <size_t>body[0] + 1 > count:
         return PEER_IS_MALFORMED
@@ -397,7 +593,7 @@ cdef Verdict peering_command(Hub* hub, Connection* connection, const uint8_t* bo
         hub_doom(hub, connection, REASON_PEER_ERROR, 0)
         return PEER_IS_OVER
     if connection.state == HANDSHAKE:
-        return ready_take(hub, connection, body, count)
+        return handshake_take(hub, connection, body, count)
     if command_is(body, count, b"PING", 4):
         return ping_take(hub, connection, body, count)
     if command_is(body, count, b"PONG", 4):

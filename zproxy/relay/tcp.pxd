@@ -22,6 +22,9 @@ cdef enum Acknowledgement:
 # Buffer sizes are left alone: setting them would stop the system's autotuning.
 cdef void tcp_tune(int fd) noexcept nogil
 
+# The user of the process at the other end of a Unix socket (SO_PEERCRED, unix(7)); -1: it is none.
+cdef int64_t socket_uid(int fd) noexcept nogil
+
 # Does the other end acknowledge, be it data or probes of a shut window? Called every ACKNOWLEDGE_CHECK_MS or so;
 # `*since_ms` is the caller's memory of the last look: since when it waits, 0 at first.
 cdef Acknowledgement tcp_judge(int fd, int64_t now_ms, int64_t* since_ms) noexcept nogil

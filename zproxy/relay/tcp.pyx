@@ -5,9 +5,18 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 cdef extern from "<sys/socket.h>" nogil:
     enum: SOL_SOCKET
     enum: SO_KEEPALIVE
+    enum: SO_DOMAIN
+    enum: SO_PEERCRED
+    enum: AF_UNIX
     ctypedef unsigned int socklen_t
     int getsockopt(int fd, int level, int option, void* value, socklen_t* count)
     int setsockopt(int fd, int level, int option, const void* value, socklen_t count)
+
+# struct ucred of unix(7), which <sys/socket.h> has for _GNU_SOURCE alone.
+cdef struct Credentials:
+    int pid
+    uint32_t uid
+    uint32_t gid
 
 cdef extern from "<netinet/in.h>" nogil:
     enum: IPPROTO_TCP
@@ -33,6 +42,18 @@ cdef enum:
 
 cdef void option_set(int fd, int level, int option, int value) noexcept nogil:
     setsockopt(fd, level, option, &value, sizeof(int))
+
+
+cdef int64_t socket_uid(int fd) noexcept nogil:
+    cdef Credentials credentials
+    cdef int domain = 0
+    cdef socklen_t count = sizeof(int)
+    if getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &count) != 0 or domain != AF_UNIX:
+        return -1
+    count = sizeof(Credentials)
+    if getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &count) != 0:
+        return -1
+    return credentials.uid
 
 
 cdef void tcp_tune(int fd) noexcept nogil:
