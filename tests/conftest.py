@@ -33,7 +33,7 @@ from support.zmtp_peer import ZmtpPeer  # noqa: E402
 
 TEST_SECONDS = 30
 SOAK_SECONDS = 600
-WITH_PROCESSES = ("e2e", "faults", "cli", "sdk")
+WITH_PROCESSES = ("e2e", "faults", "cli", "sdk", "security")
 
 # The suite tries the same examples every time; `make fuzz` looks for new ones, for minutes.
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=200)

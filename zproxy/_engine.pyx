@@ -1,27 +1,29 @@
 """The turn of the relay; see _engine.pxd for the contract and the way through it."""
 
 from libc.errno cimport ENOMEM
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
 from zproxy._fastpath cimport (
     backlog_dispatch, broker_steps, client_forfeit, fastpath_close, fastpath_open, fastpath_report, managed_abort,
-    managed_drain, managed_due_ms, managed_live, managed_waiting, managed_waiting_bytes, peer_join, worker_dismiss,
-    worker_freed, worker_recover, worker_suspected
+    managed_drain, managed_due_ms, managed_live, managed_waiting, managed_waiting_bytes, peer_join, permits_set,
+    worker_dismiss, worker_freed, worker_recover, worker_suspected
 )
 from zproxy._reading cimport read_all
 from zproxy.counters cimport (
-    BACKEND_CONNECTIONS, CLOSED_REVOKED, COUNTER_COUNT, FRONTEND_CONNECTIONS, GAUGE_COUNT, HANDSHAKING, MANAGED_IN, MANAGED_LIVE,
-    MANAGED_WAITING, MANAGED_WAITING_BYTES, MEMORY_BYTES, POOLED_BYTES, REFUSED_HANDSHAKE_TIMEOUT, REPLIES_IN,
-    REQUESTS_IN, SPINS, TRUNCATED_MESSAGES, TURNS, WAITING_BYTES, WAITING_REQUESTS, WAKEUPS, counter_add
+    BACKEND_CONNECTIONS, CLOSED_REVOKED, COUNTER_COUNT, FRONTEND_CONNECTIONS, GAUGE_COUNT, HANDSHAKING, MANAGED_IN,
+    MANAGED_LIVE, MANAGED_WAITING, MANAGED_WAITING_BYTES, MEMORY_BYTES, PERMITS_REFUSED, POOLED_BYTES,
+    REFUSED_HANDSHAKE_TIMEOUT, REPLIES_IN, REQUESTS_IN, SPINS, TRUNCATED_MESSAGES, TURNS, WAITING_BYTES,
+    WAITING_REQUESTS, WAKEUPS, counter_add
 )
 from zproxy.names cimport names_remove
 from zproxy.relay.block cimport pool_trim
 from zproxy.relay.connection cimport (
     ASKED, CONNECTING, LINGER, LIST_CLOSING, LIST_FLUSH, LIST_PAUSED, LIST_READ, READY, REASON_CONNECT, REASON_EOF,
-    REASON_HANDSHAKE_TIMEOUT, REASON_REVOKED, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_BEAT, TIMER_CHALLENGE,
-    TIMER_COUNT, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection, connection_is_read,
-    connection_pending, connection_takes, list_append, list_has, list_remove
+    REASON_HANDSHAKE_TIMEOUT, REASON_REVOKED, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_BEAT,
+    TIMER_CHALLENGE, TIMER_COUNT, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection,
+    connection_is_read, connection_pending, connection_takes, list_append, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, connection_linger
 from zproxy.relay.endpoint cimport (
@@ -34,9 +36,9 @@ from zproxy.relay.hub cimport (
 )
 from zproxy.relay.intake cimport intake_assembled, intake_stalled, intake_watch
 from zproxy.relay.mailbox cimport (
-    COMMAND_DISMISS, COMMAND_REVOKE, COMMAND_STOP, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED, Answer, Command,
-    mailbox_end, mailbox_serve_report, mailbox_serve_snapshot, mailbox_take, mailbox_take_answer, mailbox_wants_report,
-    mailbox_wants_snapshot
+    COMMAND_DISMISS, COMMAND_PERMITS, COMMAND_REVOKE, COMMAND_STOP, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED,
+    Answer, Command, mailbox_end, mailbox_serve_report, mailbox_serve_snapshot, mailbox_take, mailbox_take_answer,
+    mailbox_wants_report, mailbox_wants_snapshot
 )
 from zproxy.relay.peering cimport (
     BEAT_MS, CHALLENGE_MS, PEER_IS_READY, PEER_IS_SUSPECT, REFUSED_STEP_MS, peering_acknowledge, peering_answer,
@@ -211,6 +213,10 @@ cdef void commands_take(Engine* engine) noexcept nogil:
             stop_begin(engine, command.argument)
         elif command.kind == COMMAND_DISMISS:
             worker_dismiss(&engine.path, command.name, command.name_bytes)
+        elif command.kind == COMMAND_PERMITS:
+            if permits_set(&engine.path, command.content, command.content_bytes) != 0:
+                counter_add(&engine.hub.counters, PERMITS_REFUSED, 1)
+            free(command.content)
         elif command.kind == COMMAND_REVOKE:
             revoke(engine, command.key)
         else:

@@ -75,6 +75,9 @@ cdef void worker_freed(Fastpath* path, Connection* worker) noexcept nogil
 # A managed worker is silent: it gets nothing new until it is heard.
 cdef void worker_suspected(Fastpath* path, Connection* worker) noexcept nogil
 
+# Who may do what, from now on, as permits_pack makes it. 0, or -1: malformed, or no memory; the old rules stay.
+cdef int permits_set(Fastpath* path, const uint8_t* packed, size_t count) noexcept nogil
+
 # The managed worker of that name, if there is one, is given nothing more, and told so at the next broker_steps.
 cdef void worker_dismiss(Fastpath* path, const uint8_t* name, uint8_t name_bytes) noexcept nogil
 

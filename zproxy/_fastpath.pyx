@@ -1,6 +1,6 @@
 """Fast path: a whole message's way from one side to the other; see _fastpath.pxd for the contract."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -12,8 +12,8 @@ from zproxy.broker.broker cimport (
     CONTENT_ACCEPTED, CONTENT_WELCOME, PAYLOAD_NONE, PEER_NONE, ROLE_NODE, ROLE_WORKER, VERDICT_KEEP, VERDICT_PASS,
     VERDICT_SAY, VERDICT_SEND, Content, Verdict, broker_abort, broker_address, broker_close, broker_dismiss,
     broker_drain, broker_due_ms, broker_join, broker_leave, broker_live, broker_malformed, broker_message, broker_open,
-    broker_set_usable, broker_step, broker_undelivered, broker_unkept, broker_unretained, broker_unsent,
-    broker_waiting, broker_waiting_bytes
+    broker_set_permits, broker_set_usable, broker_step, broker_undelivered, broker_unkept, broker_unretained,
+    broker_unsent, broker_waiting, broker_waiting_bytes
 )
 from zproxy.broker.report cimport Report, report_make
 from zproxy.counters cimport (
@@ -24,17 +24,14 @@ from zproxy.counters cimport (
 )
 from zproxy.envelope cimport (
     CHUNK as KIND_CHUNK, ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_SHORT, FAULT_WORDS, HEAD_BYTES,
-    READY as KIND_READY,
-    EnvelopeFault, EnvelopeView, envelope_bytes, envelope_read, envelope_write
+    READY as KIND_READY, EnvelopeFault, EnvelopeView, envelope_bytes, envelope_read, envelope_write
 )
 from zproxy.relay.address cimport ADDRESS_TEXT_BYTES
 from zproxy.names cimport NAME_NONE, names_find
 from zproxy.relay.backlog cimport (
     OWNER_NONE, backlog_clear, backlog_open, backlog_orphan, backlog_pack, backlog_pop, backlog_push, parcel_charge
 )
-from zproxy.relay.block cimport (
-    SMALL_BYTES, Message, Slice, message_join, message_release, message_share, message_skip
-)
+from zproxy.relay.block cimport SMALL_BYTES, Message, Slice, message_join, message_release, message_share, message_skip
 from zproxy.relay.connection cimport (
     LIST_CLOSING, LIST_LEAVING, READY, REASON_FENCED, REASON_NO_MEMORY, SIDE_BACKEND, SIDE_FRONTEND, Connection,
     connection_takes, list_has, list_remove
@@ -724,7 +721,7 @@ cdef void managed_join(Fastpath* path, Connection* peer) noexcept nogil:
     cdef Verdict verdict
     broker_join(
         &path.broker, peer.slot, ROLE_WORKER if peer.side == SIDE_BACKEND else ROLE_NODE, connection_tag(peer),
-        0, NULL, 0, &envelope, &verdict,
+        peer.permit, peer.name, peer.name_bytes, &envelope, &verdict,
     )
     if verdict.kind == VERDICT_SAY:
         managed_say(path, &envelope, &verdict)
@@ -749,6 +746,10 @@ cdef void worker_freed(Fastpath* path, Connection* worker) noexcept nogil:
 cdef void worker_suspected(Fastpath* path, Connection* worker) noexcept nogil:
     if worker.has_joined and worker.side == SIDE_BACKEND:
         worker_set_usable(path, worker, False)
+
+
+cdef int permits_set(Fastpath* path, const uint8_t* packed, size_t count) noexcept nogil:
+    return broker_set_permits(&path.broker, packed, count)
 
 
 cdef void worker_dismiss(Fastpath* path, const uint8_t* name, uint8_t name_bytes) noexcept nogil:

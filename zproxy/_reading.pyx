@@ -11,9 +11,9 @@ from zproxy._fastpath cimport (
 from zproxy.relay.block cimport Message, message_join, message_release
 from zproxy.relay.cipher cimport OPEN_FORGED, OPEN_NO_MEMORY, OPEN_OK, OpenCode, cipher_open, cipher_prepare
 from zproxy.relay.connection cimport (
-    GREETING, HANDSHAKE, LINGER, LIST_CLOSING, LIST_READ, READY, REASON_EOF, REASON_FORGED, REASON_MALFORMED, REASON_NO_MEMORY, REASON_RESET,
-    REASON_TOO_LARGE, SIDE_BACKEND, SIDE_FRONTEND, Connection, Reason, connection_is_read, list_append, list_has,
-    list_remove
+    GREETING, HANDSHAKE, LINGER, LIST_CLOSING, LIST_READ, READY, REASON_EOF, REASON_FORGED, REASON_MALFORMED,
+    REASON_NO_MEMORY, REASON_RESET, REASON_TOO_LARGE, SIDE_BACKEND, SIDE_FRONTEND, Connection, Reason,
+    connection_is_read, list_append, list_has, list_remove
 )
 from zproxy.relay.hub cimport hub_doom
 from zproxy.relay.inbox cimport (
@@ -22,8 +22,8 @@ from zproxy.relay.inbox cimport (
 )
 from zproxy.relay.intake cimport intake_admits, intake_assembled, intake_settle
 from zproxy.relay.peering cimport (
-    HANDSHAKES_TURN, PEER_GOES_ON, PEER_IS_MALFORMED, PEER_IS_READY, Verdict, peering_abandon, peering_command, peering_greeting,
-    peering_holder_lives, peering_reject
+    HANDSHAKES_TURN, PEER_GOES_ON, PEER_IS_MALFORMED, PEER_IS_READY, Verdict, peering_abandon, peering_command,
+    peering_greeting, peering_holder_lives, peering_reject
 )
 
 cdef extern from "<sys/socket.h>" nogil:

@@ -10,6 +10,7 @@ import threading
 from typing import NamedTuple
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from posix.unistd cimport getpid
 
@@ -21,7 +22,7 @@ from zproxy.relay.address cimport Address, address_pack_ip, address_pack_path
 from zproxy.relay.connection cimport SIDE_BACKEND, SIDE_FRONTEND, Side
 from zproxy.relay.endpoint cimport KEYS_MAX, endpoints_connect, endpoints_listen
 from zproxy.relay.mailbox cimport (
-    COMMAND_ADDRESS, COMMAND_DISMISS, COMMAND_NAME_BYTES, COMMAND_REVOKE, COMMAND_STOP, EVENT_CAPACITY,
+    COMMAND_ADDRESS, COMMAND_DISMISS, COMMAND_NAME_BYTES, COMMAND_PERMITS, COMMAND_REVOKE, COMMAND_STOP, EVENT_CAPACITY,
     QUESTION_CAPACITY, Answer as CAnswer, Command, Event as CEvent, Question as CQuestion, mailbox_answer,
     mailbox_ask_snapshot, mailbox_await_end, mailbox_await_event, mailbox_await_question, mailbox_await_snapshot,
     mailbox_close, mailbox_open, mailbox_post, mailbox_take_report
@@ -324,6 +325,25 @@ cdef class Relay:
         command.kind = COMMAND_REVOKE
         memcpy(command.key, <const char*>key, min(len(key), <int>KEY_BYTES))
         self._post(&command)
+
+    def set_permits(self, bytes packed):
+        """Who may do what, from now on, as permits_pack makes it; before the start, from the start on."""
+        cdef Command command
+        self._check_owner()
+        if self.has_ended:
+            return
+        memset(&command, 0, sizeof(Command))
+        command.kind = COMMAND_PERMITS
+        command.content = <uint8_t*>malloc(max(len(packed), 1))
+        if command.content == NULL:
+            raise MemoryError
+        command.content_bytes = len(packed)
+        memcpy(command.content, <const char*>packed, len(packed))
+        try:
+            self._post(&command)
+        except RelayStuck:
+            free(command.content)
+            raise
 
     def questions(self, int64_t timeout_ms):
         """Who waits to come in, since the last call; waits up to `timeout_ms` for a first one."""

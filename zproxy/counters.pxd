@@ -106,6 +106,7 @@ cpdef enum Counter:
     WAKEUPS
     SPINS
     EVENTS_LOST
+    PERMITS_REFUSED
     COUNTER_COUNT
 
 cpdef enum Gauge:

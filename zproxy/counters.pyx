@@ -101,6 +101,7 @@ COUNTER_HELP = {
     Counter.WAKEUPS: "turns that began by blocking in the poller",
     Counter.SPINS: "turns that began by spinning on the poller",
     Counter.EVENTS_LOST: "log events lost because nobody fetched them",
+    Counter.PERMITS_REFUSED: "times new rules could not be used, for want of memory: the old ones hold",
 }
 
 GAUGE_HELP = {

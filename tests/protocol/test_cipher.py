@@ -47,7 +47,9 @@ LARGE = [message(os.urandom(70_000)), message(b"id", os.urandom(3 * MIB), b"", o
 MIDDLE = [message(os.urandom(size)) for size in (4000, 4054, 4055, 4056, 4063, 4096, 4097, 8000, 65_500, 65_536)]
 
 
-@pytest.mark.parametrize("units", [SMALL, LARGE, MIDDLE, SMALL + LARGE + SMALL], ids=["small", "large", "middle", "mix"])
+@pytest.mark.parametrize(
+    "units", [SMALL, LARGE, MIDDLE, SMALL + LARGE + SMALL], ids=["small", "large", "middle", "mix"]
+)
 @pytest.mark.parametrize("step", [1 << 30, 65_536, 4099, 1000])
 def test_what_goes_in_comes_out_however_it_is_cut(units: list[bytes], step: int) -> None:
     wire, (_, receiver) = wire_of(*units), ends()
@@ -107,9 +109,16 @@ def test_what_is_no_box_ends_the_connection(bare: bytes) -> None:
     assert receiver.feed(bare) == [("forged", b"")]
 
 
+def test_flags_that_are_told_outside_a_second_time_mean_nothing() -> None:
+    wire = bytearray(wire_of(message(b"a", b"b")))
+    wire[0] |= 1
+    _, receiver = ends()
+    assert receiver.feed(bytes(wire)) == named(message(b"a", b"b"))
+
+
 def test_nonces_are_never_used_twice_not_even_the_last() -> None:
     sender, receiver = ends()
-    sender.nonce = (1 << 64) - 2
+    sender.skip_nonces((1 << 64) - 2)
     sender.copy(message(b"the last"))
     assert receiver.feed(drain(sender)) == named(message(b"the last"))
     assert sender.nonce == (1 << 64) - 1

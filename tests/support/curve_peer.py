@@ -18,6 +18,7 @@ from zproxy.relay.curve import CurveProbe
 
 Change = Callable[[bytes], bytes]
 PIPE_BYTES = 1 << 20
+COPIED_BYTES = 60_000  # more is not copied into a block
 
 
 def key_pair() -> tuple[bytes, bytes]:
@@ -87,7 +88,9 @@ class CurvePeer:
 
     def closed(self, *frames: bytes) -> bytes:
         """A message, as it goes out."""
-        self.cipher.copy(message(*frames))
+        whole = message(*frames)
+        put = self.cipher.link if len(whole) > COPIED_BYTES else self.cipher.copy
+        put(whole)
         return drain(self.cipher)
 
     def read_message(self) -> bytes:

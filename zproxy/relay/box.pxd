@@ -1,7 +1,8 @@
 """Box: what CURVE sends in place of a frame (RFC 26), closed and opened in pieces, so that a frame need not lie in one
 piece, nor be there as a whole before it is worked on.
 
-    frame   = flags(1: 0, or with FRAME_LONG) size(1 or 8) message; neither MORE nor COMMAND is told outside
+    frame   = flags(1) size(1 or 8) message; MORE and COMMAND count inside; outside, where we and libzmq say neither,
+              others tell them a second time
     message = 7 "MESSAGE" nonce(8) tag(16) secret(flags(1) body)
 
 The construction is crypto_box's (XSalsa20, Poly1305), byte for byte; its parts are libsodium's. The first 16 bytes of

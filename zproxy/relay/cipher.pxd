@@ -10,8 +10,8 @@ Boxes are closed when the socket takes them, in the order of their nonces: until
 connection. What is closed stands in front of the outbox as SLICE_WIRE, and belongs to this connection alone: should
 that end, it counts as written.
 
-Rule 1. Nothing leaves before all of its box is closed, for the tag stands in front; and nothing is handed to the inbox's
-        next before all of its box is genuine.
+Rule 1. Nothing leaves before all of its box is closed, for the tag stands in front; and the last byte of a frame is
+        not given to the inbox before all of its box is genuine.
 Rule 2. A turn has a bound: SEAL_TURN_BYTES closed, a read's bytes opened.
 Rule 3. A cipher is wiped before it is freed.
 """

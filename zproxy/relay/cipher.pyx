@@ -1,6 +1,6 @@
 """Cipher: between boxes and plain frames; see cipher.pxd for the contract. `CipherProbe` is for the tests."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
@@ -23,7 +23,7 @@ from zproxy.relay.outbox cimport (
 )
 from zproxy.relay.sodium cimport sodium_table
 from zproxy.relay.zmtp cimport (
-    FRAME_COMMAND, FRAME_MORE, LONG_HEADER_BYTES, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode, frame_read, header_write
+    FRAME_COMMAND, FRAME_MORE, LONG_HEADER_BYTES, SCAN_MALFORMED, SCAN_NEED, Frame, ScanCode, frame_read, header_write
 )
 
 cdef enum:
@@ -156,7 +156,7 @@ cdef bint boxes_open(Cipher* cipher, const uint8_t** source, const uint8_t* end,
         code = frame_read(source[0], count, &frame)
         if code == SCAN_NEED:
             return True
-        if code != SCAN_MESSAGE or frame.flags & FRAME_MORE or frame.body_bytes < BOX_HEAD_BYTES:
+        if code == SCAN_MALFORMED or frame.body_bytes < BOX_HEAD_BYTES:
             return False
         if not is_openable(&frame, count):
             return True
@@ -509,9 +509,9 @@ cdef class CipherProbe:
         """Of the newest box that was closed."""
         return self.cipher.sealing.nonce
 
-    @nonce.setter
-    def nonce(self, uint64_t nonce):
-        self.cipher.sealing.nonce = nonce
+    def skip_nonces(self, uint64_t newest):
+        """As if the newest box had had this nonce."""
+        self.cipher.sealing.nonce = newest
 
     @property
     def bytes_left(self):

@@ -1,19 +1,18 @@
 """Delivery: whole messages into a connection's outbox, and onto the wire; see delivery.pxd for the contract."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from zproxy.relay.block cimport SLICE_CONTINUES, Message, message_append, message_release
 from zproxy.relay.cipher cimport cipher_flush, cipher_forfeit
 from zproxy.relay.connection cimport (
-    LIST_FLUSH, LIST_PAUSED, LIST_READ, LINGER, REJECTED, TIMER_ACKNOWLEDGE, TIMER_REFUSED, TIMER_STALL, Connection,
+    LINGER, LIST_FLUSH, LIST_PAUSED, LIST_READ, REJECTED, TIMER_ACKNOWLEDGE, TIMER_REFUSED, TIMER_STALL, Connection,
     beat_timer, list_append, list_remove
 )
 from zproxy.relay.hub cimport Hub, hub_arm, hub_broken, hub_disarm, hub_enter, hub_weigh_outbox
 from zproxy.relay.inbox cimport inbox_clear
 from zproxy.relay.outbox cimport (
-    FLUSH_AGAIN, FLUSH_BLOCKED, FLUSH_FAILED, FlushCode, outbox_flush, outbox_link, outbox_reclaim,
-    outbox_room
+    FLUSH_AGAIN, FLUSH_BLOCKED, FLUSH_FAILED, FlushCode, outbox_flush, outbox_link, outbox_reclaim, outbox_room
 )
 from zproxy.relay.peering cimport REFUSED_STEPS_MIN
 

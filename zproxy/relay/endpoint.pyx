@@ -1,12 +1,12 @@
 """Endpoint: how connections come; see endpoint.pxd for the contract."""
 
 from libc.errno cimport EAGAIN, ECONNABORTED, ECONNREFUSED, EINPROGRESS, EINTR, errno
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 from posix.unistd cimport close
 
-from zproxy.counters cimport ACCEPT_FAILURES, CONNECT_FAILURES, CONNECTIONS_ACCEPTED, CONNECTIONS_CONNECTED, counter_add
+from zproxy.counters cimport ACCEPT_FAILURES, CONNECTIONS_ACCEPTED, CONNECTIONS_CONNECTED, CONNECT_FAILURES, counter_add
 from zproxy.relay.address cimport (
     ADDRESS_BYTES, Address, address_family, address_key, address_key_is, address_key_is_none, address_text
 )

@@ -10,7 +10,7 @@ from zproxy.counters cimport CLOSED_NO_MEMORY, CONNECTIONS_CLOSED, EVENTS_LOST, 
 from zproxy.names cimport names_close, names_open
 from zproxy.relay.block cimport pool_clear
 from zproxy.relay.connection cimport (
-    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, LIST_LEAVING, LIST_PAUSED, LIST_READ, REASON_NO_MEMORY, REASON_NONE,
+    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, LIST_LEAVING, LIST_PAUSED, LIST_READ, REASON_NONE, REASON_NO_MEMORY,
     REASON_RESET, TIMER_COUNT, Connection, ConnectionState, ListKind, Reason, Side, connection_clear, connection_enter,
     connection_is_read, list_append, list_has, list_remove
 )

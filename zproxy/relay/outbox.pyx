@@ -1,12 +1,13 @@
 """Outbox: slices one connection still has to write; see outbox.pxd for the contract. `OutboxProbe` is for the tests."""
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from zproxy.relay.block cimport (
     BLOCK_MEDIUM, BLOCK_SMALL, MEDIUM_BYTES, SLICE_CONTINUES, SLICE_OPEN, SLICE_WIRE, SMALL_BYTES, Block, Message, Pool,
-    Slice, block_release, block_take, message_append, message_bytes, message_release, pool_clear, slice_release, slice_take
+    Slice, block_release, block_take, message_append, message_bytes, message_release, pool_clear, slice_release,
+    slice_take
 )
 from zproxy.relay.inbox cimport iovec
 from zproxy.relay.zmtp cimport SCAN_COMMAND, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode, message_scan
