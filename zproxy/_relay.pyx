@@ -7,6 +7,7 @@ interrupted, and Python's main thread keeps every signal.
 
 import os
 import threading
+import time
 from typing import NamedTuple
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -67,8 +68,11 @@ BACKEND = <int>SIDE_BACKEND
 EVENT_KINDS = ("connected", "disconnected", "refused", "connect_failed", "accept_failed", "stopped")
 SOCKET_TYPES = ("", "REQ", "REP", "DEALER", "ROUTER")
 
+POST_PAUSE_S = 0.005
+
 cdef enum:
     SNAPSHOT_TIMEOUT_MS = 10000
+    POST_ATTEMPTS = 200
     RETRY_AFTER_MS = 2000           # when a peer whose name is in use, or who was refused for now, may come again
 
 
@@ -459,10 +463,13 @@ cdef class Relay:
             raise AlreadyStarted("this proxy has been started or stopped before, and each runs once: make a new one")
 
     cdef int _post(self, const Command* command) except -1:
-        if mailbox_post(&self.engine.hub.mailbox, command) != 0:
-            raise RelayStuck("64 commands wait for the relay's thread, and it does not take them")
-        poller_wake(&self.engine.hub.poller)
-        return 0
+        cdef int _attempt
+        for _attempt in range(POST_ATTEMPTS):
+            if mailbox_post(&self.engine.hub.mailbox, command) == 0:
+                poller_wake(&self.engine.hub.poller)
+                return 0
+            time.sleep(POST_PAUSE_S)        # many keys are revoked at once
+        raise RelayStuck("64 commands wait for the relay's thread, and it does not take them")
 
     cdef int _post_stop(self, int64_t drain_ms) except -1:
         cdef Command command

@@ -8,6 +8,7 @@ docs/operations.md are made from it or held to it by a test. An option is named 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -97,6 +98,21 @@ def _endpoints(given: Endpoints) -> tuple[str, ...]:
     return tuple(endpoints.parse(text).text for text in listed)
 
 
+def _endpoints_out(given: Endpoints) -> tuple[str, ...]:
+    listed = [given] if isinstance(given, (str, bytes)) else list(given or ())
+    found = []
+    for text in listed:
+        endpoint, server = endpoints.split_server(text) if isinstance(text, str) else (text, "")
+        found.append(endpoints.parse(endpoint).text + (f"{endpoints.SERVER}{server}" if server else ""))
+    return tuple(found)
+
+
+def _folder(given: Any) -> str:
+    if not isinstance(given, (str, os.PathLike)) or not os.fspath(given):
+        raise SettingError(f"{given!r} names no folder: write its path, as zproxy keys init was given it")
+    return os.path.abspath(os.path.expanduser(os.fspath(given)))
+
+
 def bounded(given: Any, unit: Unit, least: float, most: float, words: Iterable[str] = ()) -> float:
     """A number of `unit` that is neither too small nor too large; `words` could be written instead.
 
@@ -183,6 +199,8 @@ def _flag(given: Any) -> bool:
 
 EIGHTH = -1  # of the memory, which another option says
 ENDPOINTS = Kind("ENDPOINT", _endpoints, is_list=True)
+ENDPOINTS_OUT = Kind("ENDPOINT[?server=NAME]", _endpoints_out, is_list=True)
+FOLDER = Kind("DIR", _folder)
 BALANCE = Kind("[SERVICE=]POLICY", _balance, is_list=True)
 FLAG = Kind("", _flag, is_flag=True)
 UNITS = ("_bytes", "_ms")
@@ -192,7 +210,7 @@ def _option(kind: Kind, default: str, group: str, help: str) -> Any:
     def value() -> Any:
         if kind.is_list:
             return kind.parse(())
-        return False if kind.is_flag else kind.parse(default)
+        return False if kind.is_flag else kind.parse(default) if default else ""
 
     return field(default_factory=value, metadata={"kind": kind, "default": default, "group": group, "help": help})
 
@@ -208,12 +226,17 @@ class Settings:
         ENDPOINTS, DEFAULT_BACKEND, "Endpoints", "Bind here for masters (REP, DEALER, ROUTER). Repeatable."
     )
     frontend_connect: tuple[str, ...] = _option(
-        ENDPOINTS, "", "Endpoints", "Connect out to a node that binds there. Repeatable."
+        ENDPOINTS_OUT, "", "Endpoints", "Connect out to a node that binds there; NAME: the registry's. Repeatable."
     )
     backend_connect: tuple[str, ...] = _option(
-        ENDPOINTS, "", "Endpoints", "Connect out to a master that binds there. Repeatable."
+        ENDPOINTS_OUT, "", "Endpoints", "Connect out to a master that binds there, likewise. Repeatable."
     )
-    insecure: bool = _option(FLAG, "", "Endpoints", "Allow binds that are not loopback; every peer is trusted.")
+    registry: str = _option(
+        FOLDER, "", "Endpoints", "Let in who has a key there (zproxy keys init), and nobody else: CURVE by TCP."
+    )
+    insecure: bool = _option(
+        FLAG, "", "Endpoints", "Allow binds that are not loopback without a registry; every peer is trusted."
+    )
     max_message_bytes: int = _option(
         _size(KIB), "1GiB", "Limits", "Largest message, all its frames together; who sends a larger one is refused."
     )
@@ -327,6 +350,8 @@ class Settings:
             for field_name, option in zip(_FIELD_NAMES, OPTIONS, strict=True)
             if given.get(option.name) is not None
         }
+        if values.get("registry") and values.get("insecure"):
+            raise SettingError("registry, insecure: with a registry nobody is trusted without a key: leave one out")
         return cls(**values)
 
 

@@ -215,7 +215,7 @@ class Control:
         self._answering.add(threading.current_thread())
         try:
             return Answer(msgspec.Raw(msgspec.json.encode(self._answers[question.ask](question.about))))
-        except UnknownWorker as error:
+        except (UnknownWorker, SettingError) as error:
             return Answer(error=str(error), is_refused=True)
         except ZproxyError as error:
             return Answer(error=str(error))

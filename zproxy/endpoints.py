@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zproxy.errors import EndpointError, EndpointInUse, InsecureBind
+from zproxy.naming import NAME_RULE, is_name
 
 BACKLOG = 1024
 PATH_BYTES_MAX = 107  # sockaddr_un, less its final zero
@@ -90,6 +91,20 @@ def parse(text: str) -> Endpoint:
     if not text.startswith("tcp://") or not is_port or not host.strip("[]") or (":" in host and not is_bracketed):
         raise EndpointError(f"bad endpoint {text!r}: write tcp://HOST:PORT, tcp://[IPV6]:PORT or ipc://PATH")
     return Endpoint(text, host=host[1:-1] if is_bracketed else host, port=int(port))
+
+
+SERVER = "?server="
+
+
+def split_server(text: str) -> tuple[str, str]:
+    """(endpoint, name) of EP?server=NAME: whose keys the CURVE server there has. The name is "" where none is said.
+
+    Raises EndpointError for a name that nobody can have.
+    """
+    endpoint, mark, name = text.partition(SERVER)
+    if mark and not is_name(name):
+        raise EndpointError(f"bad endpoint {text!r}: behind {SERVER} write a name of the registry, {NAME_RULE}")
+    return endpoint, name
 
 
 _BETWEEN = re.compile(r"\s*,\s*(?=\w+://)")  # a path may have commas, too
@@ -171,8 +186,9 @@ def _bind_tcp(endpoint: Endpoint, insecure: bool) -> Bound:
     address = min((ipaddress.ip_address(ip) for ip in ips), key=lambda candidate: candidate.version)
     if not address.is_loopback and not insecure:
         raise InsecureBind(
-            f"{endpoint.text} is open to the network, and every peer is trusted: bind a loopback address, "
-            "or allow it with --insecure (insecure=True)"
+            f"{endpoint.text} is open to the network, and every peer would be trusted: let in those with keys alone "
+            "(zproxy keys init, then --registry DIR), bind a loopback address, or allow it with --insecure "
+            "(insecure=True)"
         )
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     listener = socket.create_server((str(address), endpoint.port), family=family, backlog=BACKLOG)

@@ -7,6 +7,7 @@ import secrets
 import time
 import warnings
 import weakref
+from pathlib import Path
 from types import TracebackType
 
 import msgspec
@@ -16,11 +17,14 @@ from zproxy._relay import BACKEND, BEAT_MS, DEDUP_IDS, FRONTEND, MAX_FRAMES, Rel
 from zproxy._report import PeerRow, ServiceRow
 from zproxy.broker.policy import POLICIES, policies_pack
 from zproxy.config import Balances, Endpoints, Settings
-from zproxy.endpoints import Bound
-from zproxy.errors import NotStarted, RelayStuck, UnknownWorker
+from zproxy.endpoints import Bound, Endpoint
+from zproxy.errors import NotStarted, RelayStuck, SettingError, UnknownWorker
 from zproxy.observer import Observer
 from zproxy.procfs import host_id
 from zproxy.resolver import Resolver
+from zproxy.security.gate import Change, Gate
+from zproxy.security.keys import SECRET_SUFFIX, KeyPair, read_secret
+from zproxy.security.registry import SERVER_NAME
 from zproxy.units import Size, Time
 
 JOIN_MS = 100  # Python's signal handlers run at least this often while a thread waits for the end
@@ -42,7 +46,10 @@ class Proxy:
     `heartbeat` also "off", `service_memory` too, `memory` also "half"; `overload`: "slow" or "busy"; `balance`: one or
     several of "POLICY" and "SERVICE=POLICY".
 
-    Raises SettingError, EndpointError, EndpointInUse, InsecureBind. All methods: any thread; ForkedProxy after a fork.
+    `registry`: the folder that `zproxy keys init` made; who has no key there does not come in.
+
+    Raises SettingError, EndpointError, EndpointInUse, InsecureBind, CurveMissing. All methods: any thread; ForkedProxy
+    after a fork.
     Keep it: one that is collected while it runs ends at once.
     """
 
@@ -53,6 +60,7 @@ class Proxy:
         *,
         frontend_connect: Endpoints = None,
         backend_connect: Endpoints = None,
+        registry: str | os.PathLike[str] | None = None,
         insecure: bool | None = None,
         max_message: Size | None = None,
         memory: Size | None = None,
@@ -74,6 +82,7 @@ class Proxy:
             backend=backend,
             frontend_connect=frontend_connect,
             backend_connect=backend_connect,
+            registry=registry,
             insecure=insecure,
             max_message=max_message,
             memory=memory,
@@ -90,7 +99,10 @@ class Proxy:
             drain=drain,
             spin=spin,
         )
-        self._relay = _relay_of(self.settings)
+        folder = Path(self.settings.registry)
+        keys = read_secret(folder / f"{SERVER_NAME}{SECRET_SUFFIX}") if self.settings.registry else None
+        self._relay = _relay_of(self.settings, keys)
+        self._gate = Gate(self._relay, folder) if self.settings.registry else None
         self._resolver = Resolver(self._relay)
         self._texts: list[str] = []  # of all endpoints, by the number the relay knows them by
         self._bound: dict[int, list[Bound]] = {FRONTEND: [], BACKEND: []}
@@ -117,6 +129,8 @@ class Proxy:
         """Begins to relay. Raises AlreadyStarted the second time, and after `stop`."""
         self._relay.start()
         self._observer.start()
+        if self._gate is not None:
+            self._gate.start()
 
     def stop(self, drain: Time | None = None) -> None:
         """Ends, once what was accepted is written, `drain` seconds from now at the latest; the rest is counted.
@@ -129,6 +143,8 @@ class Proxy:
                 self.stop_soon(drain)
                 self._await_end(self._drain_ms(drain) / 1000 + STOP_MARGIN_S)
                 self._observer.join(STOP_MARGIN_S)
+                if self._gate is not None:
+                    self._gate.join(STOP_MARGIN_S)
         finally:
             self._release()
 
@@ -147,6 +163,20 @@ class Proxy:
             there = f"there are {', '.join(names)}" if names else "no worker is there that speaks the managed protocol"
             raise UnknownWorker(f"no worker {name!r}: {there}")
         self._relay.dismiss(name.encode())
+
+    def reload(self) -> Change:
+        """Reads the registry anew; who has lost its key or its role is closed. Any mistake, and the old rules stay.
+
+        Raises SettingError, which says where and what; RelayStuck.
+        """
+        if self._gate is None:
+            raise SettingError("this proxy has no registry to read anew: start it with --registry DIR")
+        return self._gate.reload()
+
+    @property
+    def generation(self) -> int:
+        """How many times its registry was read; 0 without one."""
+        return self._gate.generation if self._gate is not None else 0
 
     def wait(self, timeout: float | None = None) -> bool:
         """True once the relay has ended, False after `timeout` seconds. Raises NotStarted."""
@@ -180,16 +210,35 @@ class Proxy:
         self.stop()
 
     def _open(self, side: int, bound: tuple[str, ...], connected: tuple[str, ...]) -> None:
+        has_keys = self._gate is not None
         for text in bound:
-            found = endpoints.bind(text, insecure=self.settings.insecure)
+            found = endpoints.bind(text, insecure=self.settings.insecure or has_keys)
             self._bound[side].append(found)
-            self._relay.add_listener(side, len(self._texts), found.listener.fileno())
+            is_curve = has_keys and not found.path
+            self._relay.add_listener(side, len(self._texts), found.listener.fileno(), is_curve)
             found.listener.detach()
             self._texts.append(found.text)
         for text in connected:
             number = len(self._texts)
-            self._relay.add_connector(side, number, self._resolver.first(number, endpoints.parse(text)))
+            endpoint, server = endpoints.split_server(text)
+            parsed = endpoints.parse(endpoint)
+            server_keys = self._server_keys(parsed, server)
+            self._relay.add_connector(side, number, self._resolver.first(number, parsed), server_keys)
             self._texts.append(text)
+
+    def _server_keys(self, endpoint: Endpoint, server: str) -> tuple[bytes, ...]:
+        """Those of the peer that binds there; none where CURVE is not spoken. Raises SettingError."""
+        if self._gate is None:
+            if server:
+                raise SettingError(f"{endpoint.text}: whose keys {server!r} has says a registry: give --registry DIR")
+            return ()
+        if endpoint.path:
+            return ()
+        identity = self._gate.registry.identities.get(server)
+        if identity is None or not identity.keys:
+            whom = f"the registry has no keys of {server!r}" if server else "with a registry, CURVE is spoken there"
+            raise SettingError(f"{endpoint.text}: {whom}: write {endpoint.text}?server=NAME of one who has keys")
+        return identity.keys
 
     def _drain_ms(self, drain: Time | None) -> int:
         return self.settings.drain_ms if drain is None else Settings.of(drain=drain).drain_ms
@@ -209,8 +258,11 @@ def _left_ms(until: float) -> int:
     return min(JOIN_MS, max(0, round((until - time.monotonic()) * 1000)))
 
 
-def _relay_of(settings: Settings) -> Relay:
+def _relay_of(settings: Settings, keys: KeyPair | None) -> Relay:
     return Relay(
+        asks=keys is not None,
+        curve_public=keys.public if keys is not None else b"",
+        curve_secret=keys.secret if keys is not None else b"",
         max_message_bytes=settings.max_message_bytes,
         memory_bytes=settings.memory_bytes,
         connection_bytes=settings.connection_memory_bytes,

@@ -84,7 +84,7 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """One proxy. Nodes: who is furthest behind comes first."""
+    """One proxy. Nodes: who is furthest behind comes first. `generation`: so many times its registry was read."""
 
     pid: int
     version: str
@@ -98,6 +98,9 @@ class Status(msgspec.Struct, frozen=True):
     nodes: tuple[Node, ...]
     counters: dict[str, int]
     gauges: dict[str, int]
+    registry: str = ""
+    generation: int = 0
+    is_insecure: bool = False
 
 
 def status_of(proxy: Proxy, started_s: float) -> Status:
@@ -116,6 +119,9 @@ def status_of(proxy: Proxy, started_s: float) -> Status:
         nodes=nodes_of([row for row in peers if not row.is_worker]),
         counters={name: stats[name] for name in COUNTER_NAMES},
         gauges={name: stats[name] for name in GAUGE_NAMES},
+        registry=proxy.settings.registry,
+        generation=proxy.generation,
+        is_insecure=proxy.settings.insecure,
     )
 
 

@@ -22,6 +22,8 @@ COMMANDS = {
     "run": "zproxy.cli.run:run",
     "status": "zproxy.cli.status:status",
     "drain": "zproxy.cli.drain:drain",
+    "keys": "zproxy.cli.keys:keys",
+    "reload": "zproxy.cli.reload:reload",
     "call": "zproxy.cli.call:call",
     "echo": "zproxy.cli.echo:echo",
     "demo": "zproxy.cli.demo:demo",

@@ -13,6 +13,7 @@ from zproxy.config import BYTES, OPTIONS, SECONDS, Kind, Option, bounded
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 OTHERS = "Output"
+ENVIRONMENT = {"registry": "ZPROXY_REGISTRY"}
 
 
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -85,6 +86,8 @@ def _click_option(option: Option) -> Callable[[F], F]:
         option.name,
         type=checked(_as_written(kind)),
         multiple=kind.is_list,
+        envvar=ENVIRONMENT.get(option.name),
+        show_envvar=option.name in ENVIRONMENT,
         metavar=kind.shape,
         shell_complete=_words_of(kind),
         help=f"{option.help}  [default: {option.default}]" if option.default else option.help,

@@ -135,6 +135,7 @@ def control_opened(wanted: str | None, proxy: Proxy) -> contextlib.AbstractConte
             "status": lambda about: status_of(proxy, started_s),
             "drain": lambda about: signal.pthread_kill(waiting, ASKED),
             "drain_worker": lambda name: drain_worker(proxy, name),
+            "reload": lambda folder: reload(proxy, folder),
         },
     )
 
@@ -143,6 +144,20 @@ def drain_worker(proxy: Proxy, name: str) -> None:
     """Raises UnknownWorker."""
     proxy.drain_worker(name)
     logger.info(Entry(logging.INFO, "draining", "it finishes what it has", {"worker": name}))
+
+
+def reload(proxy: Proxy, folder: str) -> dict[str, Any] | None:
+    """What has changed; None: `folder` is another proxy's registry, "" anybody's. Raises ControlRefused."""
+    if folder and folder != proxy.settings.registry:
+        return None
+    try:
+        change = proxy.reload()
+    except SettingError as error:
+        logger.warning(Entry(logging.WARNING, "reload_refused", f"{error}; the old rules stay"))
+        raise
+    fields: dict[str, Field] = {"generation": change.generation, "revoked": change.revoked}
+    logger.info(Entry(logging.INFO, "reloaded", "", fields))
+    return change._asdict()
 
 
 @contextlib.contextmanager
@@ -183,6 +198,7 @@ def log_start(proxy: Proxy, descriptors: int, control: Control | None) -> None:
         "max_message": settings.max_message_bytes,
         "memory": settings.memory_bytes,
         "open_files": descriptors,
+        "registry": settings.registry or "none",
         "control": NO_CONTROL if control is None else str(control.path),
     }
     logger.info(Entry(logging.INFO, "starting", "", fields))
@@ -193,6 +209,8 @@ def log_start(proxy: Proxy, descriptors: int, control: Control | None) -> None:
 def surprises(settings: Settings, descriptors: int) -> Iterator[str]:
     """Sentences on settings that are allowed and seldom meant."""
     memory, machine = settings.memory_bytes, machine_memory_bytes()
+    if settings.insecure:
+        yield "--insecure: whoever reaches the endpoints is trusted, unencrypted: zproxy keys init, then --registry DIR"
     if 0 <= descriptors < DESCRIPTORS_LOW:
         yield f"{descriptors} open files allow about as many connections: {DESCRIPTORS}"
     if memory > machine:

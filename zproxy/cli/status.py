@@ -130,6 +130,10 @@ def head(of: Status) -> Table:
         ("backend", of.backend, of.backend_connect),
     ):
         table.add_row(side, Text(", ".join([*bound, *(f"{endpoint} (connects)" for endpoint in connected)])))
+    if of.registry:
+        table.add_row("registry", Text(f"{of.registry}, generation {of.generation}"))
+    elif of.is_insecure:
+        table.add_row("security", Text("none: --insecure, every peer that reaches the port is trusted", "bold red"))
     return table
 
 

@@ -1,0 +1,287 @@
+"""`zproxy keys`: the registry of who may come in, and key files. Shows fingerprints, never a secret."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.table import Table
+
+from zproxy.cli.reload import tell_all
+from zproxy.cli.status import console
+from zproxy.errors import SettingError
+from zproxy.naming import NAME_RULE, is_name
+from zproxy.security.keys import (
+    OTHERS,
+    PUBLIC_SUFFIX,
+    SECRET_SUFFIX,
+    fingerprint,
+    key_of,
+    new_pair,
+    read_public,
+    read_secret,
+    text_of,
+    write_public,
+    write_secret,
+)
+from zproxy.security.registry import (
+    FILE_NAME,
+    KEYS_MAX,
+    NEW,
+    ROLES,
+    SERVER_NAME,
+    Identity,
+    Registry,
+    default_folder,
+    editing,
+    load,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+SOON = timedelta(days=14)
+IGNORED = f"*{SECRET_SUFFIX}\naudit.log*\n"
+
+
+def registry_option(command: F) -> F:
+    return click.option(
+        "--registry",
+        "folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="ZPROXY_REGISTRY",
+        show_envvar=True,
+        default=None,
+        metavar="DIR",
+        help="The registry's folder.  [default: ~/.config/zproxy]",
+    )(command)
+
+
+def chosen(folder: Path | None) -> Path:
+    return Path(os.path.abspath((folder or default_folder()).expanduser()))
+
+
+@click.group("keys", short_help="Who may come in: keys, names and rules.")
+def keys() -> None:
+    """The registry: who may come in, by which key, and what they may do."""
+
+
+@keys.command("init")
+@registry_option
+def init(folder: Path | None) -> None:
+    """Make a registry and the proxy's own keys.
+
+    Then `zproxy run --registry DIR`, and `zproxy keys new` for each node and master.
+    """
+    path = chosen(folder)
+    if (path / FILE_NAME).exists():
+        raise SettingError(f"{path} has a registry already: zproxy keys list shows who is in it")
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pair = new_pair()
+    write_secret(path / f"{SERVER_NAME}{SECRET_SUFFIX}", pair)
+    write_public(path / f"{SERVER_NAME}{PUBLIC_SUFFIX}", pair.public)
+    (path / ".gitignore").write_text(IGNORED)
+    (path / FILE_NAME).write_text(NEW)
+    click.echo(f"made the registry {path}; the proxy's key is {fingerprint(pair.public)}")
+    click.echo(f"give nodes and masters {path / (SERVER_NAME + PUBLIC_SUFFIX)}")
+
+
+def checked_name(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    if not is_name(name):
+        raise click.BadParameter(f"{name!r} is no name: write {NAME_RULE}")
+    return name
+
+
+node_argument = click.argument("node", callback=checked_name)
+role_option = click.option("--role", type=click.Choice(ROLES), default="node", show_default=True)
+
+
+def out_option(command: F) -> F:
+    return click.option(
+        "--out",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Where the secret goes.  [default: ./NODE.key_secret]",
+    )(command)
+
+
+def secret_file(node: str, out: Path | None, folder: Path) -> Path:
+    """Never within the registry, which may be in git. Raises SettingError."""
+    path = out or Path(f"{node.replace('/', '_')}{SECRET_SUFFIX}")
+    if path.resolve().parent == folder.resolve():
+        raise SettingError(f"{path} is within the registry {folder}: keep secrets with their node, by --out FILE")
+    if path.exists():
+        raise SettingError(f"{path} is there already: move it away, or choose another file with --out")
+    return path
+
+
+@keys.command("new")
+@node_argument
+@role_option
+@out_option
+@registry_option
+def new(node: str, role: str, out: Path | None, folder: Path | None) -> None:
+    """Make keys for NODE, and let it in."""
+    path = chosen(folder)
+    file, pair = secret_file(node, out, path), new_pair()
+    with editing(path) as document:
+        enter(document, node, role, pair.public)
+        write_secret(file, pair)
+    click.echo(f"{node} ({role}) has the key {fingerprint(pair.public)}; its secret is in {file}")
+    tell_all(path)
+
+
+@keys.command("add")
+@node_argument
+@click.argument("public")
+@role_option
+@registry_option
+def add(node: str, public: str, role: str, folder: Path | None) -> None:
+    """Let NODE in by the key PUBLIC: 40 characters, or a file that ends in .key."""
+    path, key = chosen(folder), public_key(public)
+    with editing(path) as document:
+        if node in document.get("nodes", {}):
+            append(document, node, key)
+        else:
+            enter(document, node, role, key)
+    click.echo(f"{node} has the key {fingerprint(key)}")
+    tell_all(path)
+
+
+def public_key(public: str) -> bytes:
+    try:
+        return key_of(public)
+    except ValueError:
+        if not public.endswith(PUBLIC_SUFFIX):
+            raise SettingError("PUBLIC is no key: write 40 characters of Z85, or a file that ends in .key") from None
+    return read_public(Path(public))
+
+
+def enter(document: Any, node: str, role: str, public: bytes) -> None:
+    """A new one, in the group of its role where there is one."""
+    nodes = document.setdefault("nodes", {})
+    if node in nodes:
+        raise SettingError(f"{node} is in the registry already: zproxy keys rotate {node} gives it another key")
+    group = f"{role}s"
+    row = {"keys": [text_of(public)], "role": role}
+    nodes[node] = row | ({"groups": [group]} if group in document.get("groups", {}) else {})
+
+
+def append(document: Any, node: str, public: bytes) -> None:
+    found = document["nodes"][node].setdefault("keys", [])
+    if len(found) >= KEYS_MAX:
+        prints = " and ".join(fingerprint(key_of(text)) for text in found)
+        raise SettingError(f"{node} has {prints} already: end one by zproxy keys revoke {node} FINGERPRINT")
+    found.append(text_of(public))
+
+
+@keys.command("rotate")
+@node_argument
+@out_option
+@registry_option
+def rotate(node: str, out: Path | None, folder: Path | None) -> None:
+    """Make a second key for NODE; both let it in until `revoke` ends the first."""
+    path = chosen(folder)
+    file, pair = secret_file(node, out, path), new_pair()
+    with editing(path) as document:
+        known(document, node)
+        append(document, node, pair.public)
+        write_secret(file, pair)
+        oldest = fingerprint(key_of(document["nodes"][node]["keys"][0]))
+    click.echo(f"{node} has the key {fingerprint(pair.public)}, too; its secret is in {file}")
+    click.echo(f"when it uses that: zproxy keys revoke {node} {oldest}")
+    tell_all(path)
+
+
+@keys.command("revoke")
+@node_argument
+@click.argument("key", required=False)
+@registry_option
+def revoke(node: str, key: str | None, folder: Path | None) -> None:
+    """Let NODE in no more; or not by KEY, a fingerprint or public key. Its connections are closed at once."""
+    path = chosen(folder)
+    with editing(path) as document:
+        known(document, node)
+        if key is None:
+            del document["nodes"][node]
+        else:
+            left = [text for text in document["nodes"][node]["keys"] if key not in (text, fingerprint(key_of(text)))]
+            if len(left) == len(document["nodes"][node]["keys"]):
+                raise SettingError(f"{node} has no key {key}: zproxy keys list shows those it has")
+            document["nodes"][node]["keys"] = left
+    click.echo(f"{node} does not come in any more{f' by {key}' if key else ''}")
+    tell_all(path)
+
+
+def known(document: Any, node: str) -> None:
+    if node not in document.get("nodes", {}):
+        raise SettingError(f"the registry has no {node}: zproxy keys list shows who is in it")
+
+
+@keys.command("list")
+@registry_option
+def list_(folder: Path | None) -> None:
+    """Who is in the registry."""
+    registry = load(chosen(folder))
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "role", "groups", "keys", "not after", "comment"):
+        table.add_column(title, overflow="fold")
+    for each in registry.identities.values():
+        prints = " ".join(fingerprint(key) for key in each.keys)
+        table.add_row(each.name, each.role, " ".join(each.groups), prints, until(each), each.comment)
+    console().print(table)
+
+
+def until(identity: Identity) -> str:
+    return identity.not_after.isoformat() if identity.not_after else ""
+
+
+@keys.command("check")
+@registry_option
+@click.pass_context
+def check(context: click.Context, folder: Path | None) -> None:
+    """Read the registry over: mistakes, permissions, keys that end soon or belong to nobody. Exit code 1: findings."""
+    path = chosen(folder)
+    findings = [*of_files(path), *of_registry(path, load(path))]
+    for finding in findings:
+        click.echo(finding)
+    if not findings:
+        click.echo(f"{path} is in order")
+    context.exit(1 if findings else 0)
+
+
+def of_files(path: Path) -> Iterator[str]:
+    if stat.S_IMODE(path.stat().st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
+        yield f"{path} can be written by others: chmod 700 {path}"
+    for secret in sorted(path.glob(f"*{SECRET_SUFFIX}")):
+        if secret.stat().st_mode & OTHERS:
+            yield f"{secret} can be read by others: chmod 600 {secret}"
+        elif secret.stem != SERVER_NAME:
+            yield f"{secret} is a secret within the registry: move it to its node"
+    try:
+        public = read_public(path / f"{SERVER_NAME}{PUBLIC_SUFFIX}")
+        if read_secret(path / f"{SERVER_NAME}{SECRET_SUFFIX}").public != public:
+            yield f"{path / (SERVER_NAME + PUBLIC_SUFFIX)} is not the key of the proxy's secret: write it anew"
+    except SettingError as error:
+        yield str(error)
+
+
+def of_registry(path: Path, registry: Registry) -> Iterator[str]:
+    now = datetime.now(timezone.utc)
+    for each in registry.identities.values():
+        if each.has_expired(now):
+            yield f"{each.name} has not come in since {until(each)}: renew not_after, or revoke it"
+        elif each.not_after and each.not_after - now < SOON:
+            yield f"{each.name} comes in until {until(each)} only: rotate it, and renew not_after"
+        if not each.keys:
+            yield f"{each.name} has no key: zproxy keys rotate {each.name}"
+        if each.role == "node" and not each.permit.allow:
+            yield f"{each.name} may use nothing: give it allow, or a group that has it"
+        if each.role == "master" and not each.permit.serve:
+            yield f"{each.name} may serve nothing: give it serve, or a group that has it"
+    for public in sorted(path.glob(f"*{PUBLIC_SUFFIX}")):
+        if public.stem != SERVER_NAME and registry.find(read_public(public)) is None:
+            yield f"{public} is a key of nobody in the registry: zproxy keys add NODE {public}"

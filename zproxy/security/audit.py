@@ -1,0 +1,86 @@
+"""Audit: one line of JSON for each who was let in, refused or revoked, and each change of rules.
+
+    {"time": "2026-01-31T12:00:00.123Z", "event": "refused", "node": "rank7", "fingerprint": "SHA256:…",
+     "address": "10.0.0.7:51000", "side": "frontend", "reason": "expired"}
+
+In DIR/audit.log, for its owner alone, rotated. What comes too fast is folded into a line with `count`: a broken peer
+that tries again for ever fills no disk. JSON escapes what a peer may have put into a name: a line stays a line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from zproxy.entries import Entry
+from zproxy.throttle import Throttle
+
+FILE_NAME = "audit.log"
+FILE_BYTES = 16 << 20
+FILES_KEPT = 5
+BURST, PER_SECOND = 1000, 10.0  # lines of one event and reason: a cluster that starts is written whole
+FOLD_S = 60.0
+
+logger = logging.getLogger("zproxy")
+
+
+class Audit:
+    """One log. A disk that takes nothing costs lines, and nobody his connection: the proxy's own log says so once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._throttle: Throttle[tuple[str, str]] = Throttle()
+        self._folded_at = time.monotonic()
+        self._has_failed = False
+        self._path = folder / FILE_NAME
+        self._handler: RotatingFileHandler | None = None
+
+    def write(self, event: str, **fields: str) -> None:
+        """One line, of the fields that say something."""
+        kind = (event, fields.get("reason", ""))
+        if self._throttle.admits(kind, BURST, PER_SECOND, time.monotonic()):
+            self._put(event, {name: value for name, value in fields.items() if value})
+        if time.monotonic() - self._folded_at > FOLD_S:
+            self._fold()
+
+    def close(self) -> None:
+        self._fold()
+        if self._handler is not None:
+            self._handler.close()
+
+    def _fold(self) -> None:
+        self._folded_at = time.monotonic()
+        for (event, reason), count in self._throttle.take_suppressed().items():
+            self._put("folded", {"of": event, "reason": reason, "count": count})
+
+    def _put(self, event: str, fields: Mapping[str, object]) -> None:
+        moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = json.dumps({"time": moment, "event": event, **fields})
+        try:
+            self._opened().emit(logging.makeLogRecord({"msg": line}))
+        except OSError as error:
+            if not self._has_failed:
+                said = f"cannot write {self._path}: {error.strerror}: nothing more is audited until it can be"
+                logger.error(Entry(logging.ERROR, "audit", said))
+            self._has_failed = True
+
+    def _opened(self) -> RotatingFileHandler:
+        if self._handler is None:
+            self._handler = _OwnersFile(self._path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT)
+        return self._handler
+
+
+class _OwnersFile(RotatingFileHandler):
+    """Each new file is its owner's alone; what goes wrong is raised."""
+
+    def _open(self):  # type: ignore[no-untyped-def]  # typeshed and CPython name different text wrappers here
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return os.fdopen(descriptor, "a", encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise

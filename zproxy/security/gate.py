@@ -1,0 +1,214 @@
+"""Gate: the thread that answers the relay's questions at handshakes, by the registry.
+
+    relay ─► Question(key, side …) ─► Gate.judge(question, now) ─► Answer(reason, name, permit) ─► relay
+    zproxy reload ─► Gate.reload: read all, validate, swap ─► permits, and revocations ─► relay
+
+Rule 1. Nothing but `judge` decides, and it knows only the registry and `now`.
+Rule 2. Whoever is in was let in by a key that is still its owner's: when that ends, so does the connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from zproxy._relay import FRONTEND, Question
+from zproxy.broker.access import Permit, permits_pack
+from zproxy.entries import Entry
+from zproxy.errors import ForkedProxy, RelayStuck, SettingError
+from zproxy.security.audit import Audit
+from zproxy.security.keys import fingerprint
+from zproxy.security.registry import RAW, Identity, Registry, load
+
+logger = logging.getLogger("zproxy")
+
+LOOK_MS = 500  # keys whose time ends are looked for this often
+EVERYTHING = 0  # the number of the rights of those who need none
+NOTHING = Permit()
+
+
+class Answer(NamedTuple):
+    """`reason`: why not, "" where it may come in; `name`: the only one it may give itself, "": any."""
+
+    reason: str
+    name: str = ""
+    permit: int = EVERYTHING
+
+
+class Door(Protocol):
+    """What the gate needs of a relay."""
+
+    @property
+    def has_ended(self) -> bool: ...
+    def questions(self, timeout_ms: int) -> list[Question]: ...
+    def answer(self, tag: int, reason: str, name: bytes, permit: int) -> None: ...
+    def set_permits(self, packed: bytes) -> None: ...
+    def revoke(self, key: bytes) -> None: ...
+
+
+class Change(NamedTuple):
+    """What a reload has changed. `generation`: so many times the rules were read."""
+
+    generation: int
+    nodes: int
+    revoked: list[str]
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class Gate:
+    """Judges by the registry in `folder`, which is read at once. Raises SettingError.
+
+    `reload` may be called by any thread; the thread of `start` ends with the relay.
+    """
+
+    def __init__(self, door: Door, folder: Path, now: Callable[[], datetime] = utc_now) -> None:
+        self.folder = folder
+        self.generation = 1
+        self._door = door
+        self._now = now
+        self._lock = threading.Lock()
+        self._registry = load(folder)
+        self._numbers: dict[str, int] = {}  # name → row of its rights, for as long as this gate lives
+        self._expired: set[bytes] = set()  # keys that were revoked because their time was over
+        self._audit = Audit(folder)
+        self._thread = threading.Thread(target=self._run, name="zproxy-gate", daemon=True)
+        self._set_permits()
+
+    @property
+    def registry(self) -> Registry:
+        return self._registry
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+        self._audit.close()
+
+    # ---- judging ----
+
+    def judge(self, question: Question, now: datetime) -> Answer:
+        """May it come in, by what name, and what may it do?"""
+        if not question.key:
+            return self._judge_neighbour(question)
+        identity = self._registry.find(question.key)
+        if identity is None:
+            return Answer("unknown_key")
+        if identity.has_expired(now):
+            return Answer("expired", identity.name)
+        if (identity.role == "node") != (question.side == FRONTEND):
+            return Answer("wrong_role", identity.name)
+        if not question.is_managed and not self._may_be_plain(question, identity):
+            return Answer("denied", identity.name)
+        return Answer("", identity.name, self._numbers[identity.name])
+
+    def _judge_neighbour(self, question: Question) -> Answer:
+        """A process of this host, by a Unix socket: ours may name itself."""
+        return Answer("") if question.uid == os.geteuid() else Answer("wrong_user")
+
+    def _may_be_plain(self, question: Question, identity: Identity) -> bool:
+        """Plain peers are known by their routing id: it may be nobody else's name."""
+        patterns = identity.permit.allow if question.side == FRONTEND else identity.permit.serve
+        claimed = question.routing_id.decode(errors="replace")
+        is_anothers = claimed != identity.name and claimed in self._registry.identities
+        return not is_anothers and any(matches(pattern, RAW) for pattern in patterns)
+
+    # ---- rules ----
+
+    def reload(self) -> Change:
+        """Reads the registry anew and makes it count; where it is not right, the old one stays. Raises SettingError."""
+        try:
+            newest = load(self.folder)
+        except SettingError as error:
+            self._audit.write("reload_refused", reason=str(error))
+            raise
+        with self._lock:
+            before, self._registry = self._registry, newest
+            self.generation += 1
+            self._set_permits()
+            revoked = [self._revoke(key, before, "revoked") for key in before.keys if self._has_lost(key, before)]
+            self._expired.clear()
+        self._audit.write("reloaded", reason=f"generation {self.generation}, {len(newest.identities)} identities")
+        return Change(self.generation, len(newest.identities), revoked)
+
+    def _has_lost(self, key: bytes, before: Registry) -> bool:
+        """Is it another's now, or another role's, or nobody's?"""
+        was, now = before.find(key), self._registry.find(key)
+        assert was is not None
+        return now is None or (now.name, now.role) != (was.name, was.role) or self._has_lost_raw(was, now)
+
+    def _has_lost_raw(self, was: Identity, now: Identity) -> bool:
+        """What plain peers may do was decided when they came in."""
+        return any(
+            any(matches(pattern, RAW) for pattern in old) and not any(matches(pattern, RAW) for pattern in new)
+            for old, new in ((was.permit.allow, now.permit.allow), (was.permit.serve, now.permit.serve))
+        )
+
+    def _set_permits(self) -> None:
+        for name in self._registry.identities:
+            self._numbers.setdefault(name, len(self._numbers) + 1)
+        identities = self._registry.identities
+        self._door.set_permits(
+            permits_pack(identities[name].permit if name in identities else NOTHING for name in self._numbers)
+        )
+
+    def _revoke(self, key: bytes, registry: Registry, reason: str) -> str:
+        identity = registry.find(key)
+        name = identity.name if identity else ""
+        self._door.revoke(key)
+        self._audit.write("revoked", node=name, fingerprint=fingerprint(key), reason=reason)
+        return name
+
+    def expire(self, now: datetime) -> None:
+        """Keys whose time is over by `now` are revoked."""
+        with self._lock:
+            over = [
+                key
+                for identity in self._registry.identities.values()
+                if identity.has_expired(now)
+                for key in identity.keys
+                if key not in self._expired
+            ]
+            for key in over:
+                self._revoke(key, self._registry, "expired")
+            self._expired.update(over)
+
+    # ---- the thread ----
+
+    def _run(self) -> None:
+        self.expire(self._now())
+        while not self._door.has_ended:
+            try:
+                self._answer(self._door.questions(LOOK_MS))
+                self.expire(self._now())
+            except ForkedProxy:
+                return
+            except RelayStuck as error:
+                logger.error(Entry(logging.ERROR, "gate", str(error)))
+
+    def _answer(self, questions: Iterable[Question]) -> None:
+        for question in questions:
+            with self._lock:  # no reload between the judgement and its answer: a revoked key would come in
+                answer = self.judge(question, self._now())
+                self._door.answer(question.tag, answer.reason, answer.name.encode(), answer.permit)
+            self._audit.write(
+                "refused" if answer.reason else "admitted",
+                node=answer.name or ("(names itself)" if not answer.reason and not question.key else ""),
+                fingerprint=fingerprint(question.key) if question.key else "",
+                address=question.peer,
+                side="frontend" if question.side == FRONTEND else "backend",
+                reason=answer.reason,
+            )
+
+
+def matches(pattern: str, service: str) -> bool:
+    """Does a pattern of the registry mean this service?"""
+    return service.startswith(pattern[:-1]) if pattern.endswith("*") else service == pattern
