@@ -181,12 +181,14 @@ cdef void stop_begin(Engine* engine, int64_t drain_ms) noexcept nogil:
 
 
 # Who came in by this key has to go.
-cdef void revoke(Engine* engine, const uint8_t* key) noexcept nogil:
+cdef void revoke(Engine* engine, const uint8_t* key, bint is_plain_only) noexcept nogil:
     cdef uint32_t slot
     cdef Connection* connection
     for slot in range(engine.hub.capacity):
         connection = engine.hub.table[slot]
         if connection == NULL or not connection.has_key or list_has(connection, LIST_CLOSING):
+            continue
+        if is_plain_only and connection.is_managed:
             continue
         if memcmp(connection.key, key, KEY_BYTES) == 0:
             counter_add(&engine.hub.counters, CLOSED_REVOKED, 1)
@@ -218,7 +220,7 @@ cdef void commands_take(Engine* engine) noexcept nogil:
                 counter_add(&engine.hub.counters, PERMITS_REFUSED, 1)
             free(command.content)
         elif command.kind == COMMAND_REVOKE:
-            revoke(engine, command.key)
+            revoke(engine, command.key, command.argument != 0)
         else:
             endpoints_readdress(&engine.endpoints, command.endpoint, &command.address)
 

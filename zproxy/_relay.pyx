@@ -319,14 +319,15 @@ cdef class Relay:
         memcpy(command.name, <const char*>name, command.name_bytes)
         self._post(&command)
 
-    def revoke(self, bytes key):
-        """Who came in by this public key, 32 bytes, is closed; no-op where nobody did."""
+    def revoke(self, bytes key, bint is_plain_only=False):
+        """Who came in by this public key, 32 bytes, is closed; or those of them that are plain. Nobody may have."""
         cdef Command command
         self._check_owner()
         if not self.is_started or self.has_ended:
             return
         memset(&command, 0, sizeof(Command))
         command.kind = COMMAND_REVOKE
+        command.argument = is_plain_only
         memcpy(command.key, <const char*>key, min(len(key), <int>KEY_BYTES))
         self._post(&command)
 

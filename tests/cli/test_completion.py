@@ -27,7 +27,7 @@ def test_the_script_names_the_command_and_its_variable(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["zproxy", "r"], ["run"]),
+        (["zproxy", "r"], ["run", "reload"]),
         (["zproxy", "run", "--sp"], ["--spin"]),
         (["zproxy", "run", "--spin", ""], ["auto", "off"]),
         (["zproxy", "run", "--heartbeat", "o"], ["off"]),
@@ -37,7 +37,7 @@ def test_the_script_names_the_command_and_its_variable(shell: str) -> None:
         (["zproxy", "d"], ["drain", "demo"]),
         (["zproxy", "drain", "--"], ["--control", "--timeout", "--no-wait", "--help"]),
         (["zproxy", "call", "x", "--t"], ["--tensor", "--timeout"]),
-        (["zproxy", "echo", "--s"], ["--socket-type", "--service"]),
+        (["zproxy", "echo", "--s"], ["--socket-type", "--service", "--server-key"]),
         (["zproxy", "run", "--log-format", "j"], ["json"]),
         (["zproxy", "completion", "z"], ["zsh"]),
     ],

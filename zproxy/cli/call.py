@@ -23,7 +23,7 @@ import click
 import msgspec
 import numpy as np
 
-from zproxy.cli.options import ALL_CONNECTABLE, checked, time_between
+from zproxy.cli.options import ALL_CONNECTABLE, checked, key_options, time_between
 from zproxy.client.node import Node
 from zproxy.client.session import TIMEOUT_S
 from zproxy.config import DEFAULT_FRONTEND
@@ -100,6 +100,7 @@ def tensor_of(text: str) -> Tensor:
     metavar="ENDPOINT",
     help="The proxy's endpoint for nodes; of several proxies, with commas between.",
 )
+@key_options
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -113,6 +114,8 @@ def call(
     timeout: float,
     node: str | None,
     frontend: str,
+    key: str | None,
+    server_key: str | None,
     output: Path | None,
 ) -> None:
     """Send one request to SERVICE and print its reply.
@@ -125,7 +128,7 @@ def call(
         folder_make(output)
     logging.getLogger("zproxy").addHandler(logging.NullHandler())  # the one line of an error says it, too
     name = f"call-{os.getpid()}-{secrets.token_hex(4)}" if node is None else node
-    with interruptible(), Node(name, frontend) as asking:
+    with interruptible(), Node(name, frontend, key=key, server_key=server_key) as asking:
         reply = reply_to(asking, service, content, arrays, timeout)
     click.echo(msgspec.json.encode(as_json(reply.body)))
     for tensor, array in reply.tensors.items():

@@ -12,7 +12,8 @@ import click
 import zmq
 
 from zproxy.cli.logs import log_to_stderr
-from zproxy.cli.options import CONNECTABLE
+from zproxy.cli.options import CONNECTABLE, key_options
+from zproxy.client.credentials import introduce
 from zproxy.client.master import Master
 from zproxy.client.request import Request
 from zproxy.config import DEFAULT_BACKEND
@@ -53,24 +54,32 @@ Examples: for plain sockets; for `zproxy call greet '"hello"'`
     metavar="NAME",
     help="Be a master that offers it to managed nodes, '*': any that nobody names. Repeatable.",
 )
-def echo(backend: str, socket_type: str | None, services: tuple[str, ...]) -> None:
+@click.option("--name", metavar="NAME", help="With --service: its name.  [default: this host's, and the process]")
+@key_options
+def echo(
+    backend: str,
+    socket_type: str | None,
+    services: tuple[str, ...],
+    name: str | None,
+    key: str | None,
+    server_key: str | None,
+) -> None:
     """Answer every message with itself, as a worker behind a proxy, until SIGINT or SIGTERM.
 
     Without --service for plain sockets, with it for requests of the SDK and of `zproxy call`: body and tensors come
     back. Start order does not matter: it connects as soon as a proxy is there, and anew when one comes back.
     """
     if not services:
-        echo_messages(backend, socket_type or "dealer")
+        echo_messages(backend, socket_type or "dealer", key, server_key)
     elif socket_type is None:
-        echo_requests(backend, services)
+        echo_requests(Master(backend, name, key=key, server_key=server_key), backend, services)
     else:
         raise SettingError("--socket-type is for plain messages, --service for requests: give one of them")
 
 
-def echo_requests(backend: str, services: tuple[str, ...]) -> None:
+def echo_requests(master: Master, backend: str, services: tuple[str, ...]) -> None:
     """As a master."""
     log_to_stderr("auto", "warning")
-    master = Master(backend)
     for service in services:
         master.service(service)(same)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -93,13 +102,16 @@ def say_count(count: int, what: str) -> None:
     click.echo(f"echoed {count} {what}{'' if count == 1 else 's'}")
 
 
-def echo_messages(backend: str, socket_type: str) -> None:
+def echo_messages(backend: str, socket_type: str, key: str | None, server_key: str | None) -> None:
     """As a plain socket."""
+    (endpoint,), credentials = introduce("echo", backend, key, server_key)
     with closing(Stop()) as stop, stop.on_signals():
         with zmq.Context() as context, context.socket(SOCKET_TYPES[socket_type]) as worker:
             worker.linger = LINGER_MS
             worker.ipv6 = "[" in backend
-            worker.connect(backend)
+            if credentials is not None:
+                credentials.give(worker, endpoint)
+            worker.connect(endpoint)
             click.echo(f"echo backend={backend} socket-type={socket_type}")
             count = serve(worker, stop)
         say_count(count, "message")

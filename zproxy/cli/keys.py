@@ -64,17 +64,29 @@ def chosen(folder: Path | None) -> Path:
     return Path(os.path.abspath((folder or default_folder()).expanduser()))
 
 
+def checked_name(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    if not is_name(name):
+        raise click.BadParameter(f"{name!r} is no name: write {NAME_RULE}")
+    return name
+
+
 @click.group("keys", short_help="Who may come in: keys, names and rules.")
 def keys() -> None:
     """The registry: who may come in, by which key, and what they may do."""
 
 
-@keys.command("init")
-@registry_option
-def init(folder: Path | None) -> None:
-    """Make a registry and the proxy's own keys.
+def checked_names(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(checked_name(context, parameter, name) for name in names)
 
-    Then `zproxy run --registry DIR`, and `zproxy keys new` for each node and master.
+
+@keys.command("init")
+@click.argument("nodes", metavar="[NODE]...", nargs=-1, callback=checked_names)
+@click.option("--master", "masters", metavar="NAME", multiple=True, callback=checked_names, help="Repeatable.")
+@registry_option
+def init(nodes: tuple[str, ...], masters: tuple[str, ...], folder: Path | None) -> None:
+    """Make a registry, the proxy's own keys, and those of each NODE and master that is named.
+
+    Then `zproxy run --registry DIR`; more nodes and masters come in by `zproxy keys new`.
     """
     path = chosen(folder)
     if (path / FILE_NAME).exists():
@@ -87,12 +99,10 @@ def init(folder: Path | None) -> None:
     (path / FILE_NAME).write_text(NEW)
     click.echo(f"made the registry {path}; the proxy's key is {fingerprint(pair.public)}")
     click.echo(f"give nodes and masters {path / (SERVER_NAME + PUBLIC_SUFFIX)}")
-
-
-def checked_name(context: click.Context, parameter: click.Parameter, name: str) -> str:
-    if not is_name(name):
-        raise click.BadParameter(f"{name!r} is no name: write {NAME_RULE}")
-    return name
+    for name in nodes:
+        admit(path, name, "node", None)
+    for name in masters:
+        admit(path, name, "master", None)
 
 
 node_argument = click.argument("node", callback=checked_name)
@@ -126,12 +136,17 @@ def secret_file(node: str, out: Path | None, folder: Path) -> Path:
 def new(node: str, role: str, out: Path | None, folder: Path | None) -> None:
     """Make keys for NODE, and let it in."""
     path = chosen(folder)
+    admit(path, node, role, out)
+    tell_all(path)
+
+
+def admit(path: Path, node: str, role: str, out: Path | None) -> None:
+    """Its key is made, and registered; where the secret cannot be written, it is not."""
     file, pair = secret_file(node, out, path), new_pair()
     with editing(path) as document:
         enter(document, node, role, pair.public)
         write_secret(file, pair)
     click.echo(f"{node} ({role}) has the key {fingerprint(pair.public)}; its secret is in {file}")
-    tell_all(path)
 
 
 @keys.command("add")

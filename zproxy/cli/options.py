@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from zproxy import endpoints
+from zproxy.client.credentials import CURVE_PREFIX
 from zproxy.config import BYTES, OPTIONS, SECONDS, Kind, Option, bounded
 
 T = TypeVar("T")
@@ -40,15 +41,27 @@ def size_up_to(most: int) -> Callable[[str], int]:
 
 def connectable(text: str) -> str:
     """An endpoint one can connect to: libzmq would try an address that can be nobody's for ever."""
-    endpoints.resolve(endpoints.parse(text))
+    endpoints.resolve(endpoints.parse(text.replace(CURVE_PREFIX, "tcp://", 1)))
     return text
 
 
 def all_connectable(text: str) -> str:
     """The same of several, with commas between."""
-    for each in endpoints.connectable(text):
+    for each in endpoints.connectable(text.replace(CURVE_PREFIX, "tcp://")):
         connectable(each)
     return text
+
+
+def key_options(command: F) -> F:
+    """Adds --key and --server-key: files, for a secret is never on a command line."""
+    for flag, name, variable, words in (
+        ("--server-key", "server_key", "ZPROXY_SERVER_KEY", "The proxy's public key: its registry's server.key."),
+        ("--key", "key", "ZPROXY_KEY", "This end's own: the NAME.key_secret that zproxy keys new made."),
+    ):
+        command = click.option(
+            flag, name, type=click.Path(dir_okay=False), envvar=variable, show_envvar=True, metavar="FILE", help=words
+        )(command)
+    return command
 
 
 CONNECTABLE = checked(connectable)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zproxy import content
 from zproxy.client.conversation import POST, REQUEST
+from zproxy.client.credentials import Key, ServerKey
 from zproxy.client.line import TICK_S, Line
 from zproxy.client.node import OF_POST, OF_REQUEST, Tensors
 from zproxy.client.pending import Options, Pending, options_of, progress_of, progress_unheard
@@ -44,8 +45,15 @@ class AsyncNode:
     first used in: PeerStateError in another. ForkedNode after a fork, NodeClosed after `close`.
     """
 
-    def __init__(self, name: str, endpoints: str | Sequence[str]) -> None:
-        self._engine = _Engine(Line(name, endpoints, monotonic()))
+    def __init__(
+        self,
+        name: str,
+        endpoints: str | Sequence[str],
+        *,
+        key: Key | None = None,
+        server_key: ServerKey | None = None,
+    ) -> None:
+        self._engine = _Engine(Line(name, endpoints, monotonic(), key, server_key))
         self._release = weakref.finalize(self, _release, self._engine, os.getpid())
 
     @property

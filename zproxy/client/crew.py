@@ -31,6 +31,7 @@ from contextlib import suppress
 import zmq
 
 from zproxy.client.answers import Answers
+from zproxy.client.credentials import Credentials
 from zproxy.client.delivery import Delivery
 from zproxy.client.link import Link
 from zproxy.client.services import Services
@@ -59,6 +60,7 @@ class Crew:
         drain_s: float,
         session: Callable[[], WorkerSession],
         stop: Stop,
+        credentials: Credentials | None,
     ) -> None:
         self.stop = stop
         self.drain_s = drain_s
@@ -86,6 +88,7 @@ class Crew:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poll = select.poll()
         self._poll.register(self._rousing, select.POLLIN)
+        self._credentials = credentials
         self._links: list[Link] = []
         try:
             self._connect(endpoints, session)
@@ -100,7 +103,7 @@ class Crew:
 
     def _connect(self, endpoints: Sequence[str], session: Callable[[], WorkerSession]) -> None:
         for endpoint in endpoints:
-            link = Link(self._context, endpoint, session(), self._poll_instead, time.monotonic())
+            link = Link(self._context, endpoint, session(), self._poll_instead, time.monotonic(), self._credentials)
             self._links.append(link)
             self._poll.register(link.descriptor, select.POLLIN)
         sessions = [link.session for link in self._links]

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 
 import zmq
 
+from zproxy.client.credentials import Key, ServerKey, introduce
 from zproxy.client.session import Session
 from zproxy.client.wire import Wire
-from zproxy.endpoints import connectable
 from zproxy.errors import SettingError
 
 TICK_S = 0.25  # how late a lost connection is noticed at most, for four looks a second while something is open
@@ -29,8 +29,15 @@ UNREAD_S = 0.05  # after so long, look for an end and a WELCOME before a request
 class Line:
     """Raises SettingError and EndpointError for what can never work."""
 
-    def __init__(self, name: str, endpoints: str | Sequence[str], now: float) -> None:
-        addresses = connectable(endpoints)
+    def __init__(
+        self,
+        name: str,
+        endpoints: str | Sequence[str],
+        now: float,
+        key: Key | None = None,
+        server_key: ServerKey | None = None,
+    ) -> None:
+        addresses, credentials = introduce(name, endpoints, key, server_key)
         if not addresses:
             raise SettingError("a node needs an endpoint, like 'tcp://127.0.0.1:5555': give a proxy's frontend")
         self.session = Session(name, int.from_bytes(os.urandom(8), "little") | 1, addresses)
@@ -42,7 +49,7 @@ class Line:
         self._wires: list[Wire] = []
         try:
             for conversation in self.session.conversations:
-                self._wires.append(Wire(self._context, self.session, conversation, now))
+                self._wires.append(Wire(self._context, self.session, conversation, now, credentials))
         except BaseException:
             self.close()
             raise

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import zmq
 
+from zproxy.client.credentials import Credentials
 from zproxy.client.sockets import ManagedSocket
 from zproxy.client.worker_session import State, WorkerSession
 from zproxy.errors import EndpointError
@@ -28,12 +29,14 @@ class Link:
         session: WorkerSession,
         moved: Callable[[int, int], None],
         now: float,
+        credentials: Credentials | None,
     ) -> None:
         self.endpoint = endpoint
         self.session = session
         self._context = context
         self._moved = moved
-        self._socket: ManagedSocket | None = ManagedSocket(context, endpoint, now)
+        self._credentials = credentials
+        self._socket: ManagedSocket | None = ManagedSocket(context, endpoint, now, credentials)
         self.is_connected = False  # at the last `watch`
 
     @property
@@ -81,7 +84,7 @@ class Link:
 
     def _replace_socket(self, now: float) -> None:
         try:
-            fresh = ManagedSocket(self._context, self.endpoint, now)
+            fresh = ManagedSocket(self._context, self.endpoint, now, self._credentials)
         except (zmq.ZMQError, EndpointError):
             return  # no descriptor is left, say: the next look tries again
         self.session.lose()

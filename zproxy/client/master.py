@@ -19,10 +19,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from zproxy.client.answers import Answers
+from zproxy.client.credentials import Key, ServerKey, introduce
 from zproxy.client.crew import Crew
 from zproxy.client.services import Handler, Service, Services
 from zproxy.client.worker_session import COUNTERS, WorkerSession
-from zproxy.endpoints import connectable
 from zproxy.errors import ForkedMaster, MasterStarted, ServiceError, SettingError
 from zproxy.naming import NAME_RULE, is_name
 from zproxy.processes import Stop
@@ -51,8 +51,9 @@ class Master:
     `endpoints`: a proxy's backend, or several, as a list or with commas between, all of which are served.
     `concurrency`: handlers that run at once, each in a thread, whoever asks. `prefetch`: requests that wait here
     besides, at most `concurrency`, which is the default; they are for each proxy. `drain`: seconds, or text like "10s",
-    that an end takes at most. Start order does not matter: it serves a proxy as soon as it is there, and anew when it
-    comes back. It runs once. Errors of handlers go to the logger "zproxy.master".
+    that an end takes at most. `key`, `server_key`: as Node's, for a proxy that runs with a registry. Start order does
+    not matter: it serves a proxy as soon as it is there, and anew when it comes back. It runs once. Errors of handlers
+    go to the logger "zproxy.master".
 
     Raises SettingError, EndpointError. All methods: any thread; ForkedMaster after a fork. docs/sdk.md has the rest.
     """
@@ -65,9 +66,11 @@ class Master:
         concurrency: int = 1,
         prefetch: int | None = None,
         drain: Time = DRAIN_S,
+        key: Key | None = None,
+        server_key: ServerKey | None = None,
     ) -> None:
-        self.endpoints = connectable(endpoints)
         self.name = _default_name() if name is None else name
+        self.endpoints, self._credentials = introduce(self.name, endpoints, key, server_key)
         self.concurrency = concurrency
         self.prefetch = concurrency if prefetch is None else prefetch
         self.drain = _seconds("drain", drain)
@@ -210,6 +213,7 @@ class Master:
             drain_s=self.drain,
             session=lambda: WorkerSession(self.name, incarnation, offers, credit, answers),
             stop=stop,
+            credentials=self._credentials,
         )
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from zproxy import content
 from zproxy.client.conversation import POST, REQUEST
+from zproxy.client.credentials import Key, ServerKey
 from zproxy.client.line import Line
 from zproxy.client.pending import Options, Pending, options_of, progress_of, progress_unheard
 from zproxy.client.readers import Readers
@@ -50,14 +51,24 @@ class Node:
     `endpoints`: a proxy's frontend, or several, as a list or with commas between. It uses all whose proxies live; what
     one had that is lost goes by another one, where it may run a second time. docs/sdk.md has the rest.
 
+    `key`: this node's own (NAME.key_secret, or the secret key as text) and `server_key`: the proxy's (server.key, or as
+    text), for a proxy that runs with a registry; `name` is then the one that the registry gives the key.
+
     Bodies: None, bool, int, float, str, bytes, lists, dicts, dataclasses, msgspec.Structs. Tensors: anything
     `numpy.asarray` takes, without objects. Both are checked before anything is sent: Unsendable, a TypeError.
     Any thread; ForkedNode after a fork, NodeClosed after `close`. Raises SettingError, EndpointError.
     """
 
-    def __init__(self, name: str, endpoints: str | Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        endpoints: str | Sequence[str],
+        *,
+        key: Key | None = None,
+        server_key: ServerKey | None = None,
+    ) -> None:
         self._pid = getpid()
-        self._readers = Readers(Line(name, endpoints, monotonic()))
+        self._readers = Readers(Line(name, endpoints, monotonic(), key, server_key))
         self._release = weakref.finalize(self, _release, self._readers, self._pid)
 
     @property

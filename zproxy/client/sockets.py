@@ -23,6 +23,7 @@ from contextlib import suppress
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from zproxy.client.credentials import Credentials
 from zproxy.client.transfer import Transfer
 from zproxy.errors import EndpointError
 
@@ -59,8 +60,11 @@ class ManagedSocket:
     Raises EndpointError for what libzmq cannot connect to.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, now: float) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, now: float, credentials: Credentials | None = None
+    ) -> None:
         self.endpoint = endpoint
+        self._credentials = credentials
         self.opened_at = now
         self.is_connected = False
         self._ended_at = 0.0  # the last event said that the connection ended; 0: it said something else
@@ -95,6 +99,8 @@ class ManagedSocket:
         socket.heartbeat_ivl = BEAT_MS
         socket.heartbeat_timeout = SILENT_MS
         socket.ipv6 = "[" in self.endpoint
+        if self._credentials is not None:
+            self._credentials.give(socket, self.endpoint)
         self._monitor = socket.get_monitor_socket(WATCHED)
         self._monitor.linger = 0
         socket.connect(self.endpoint)

@@ -17,6 +17,7 @@ import logging
 import zmq
 
 from zproxy.client.conversation import Conversation, State
+from zproxy.client.credentials import Credentials
 from zproxy.client.session import Session
 from zproxy.client.sockets import ManagedSocket
 from zproxy.errors import EndpointError
@@ -35,11 +36,13 @@ class Wire:
         session: Session,
         conversation: Conversation,
         now: float,
+        credentials: Credentials | None,
     ) -> None:
         self.conversation = conversation
         self._session = session
         self.descriptor = -1  # changes with the socket
         self._context = context
+        self._credentials = credentials
         self._patience_s = REOPEN_S
         self._poor_since: float | None = now  # no proxy accepts us
         self._socket: ManagedSocket | None = None
@@ -112,7 +115,7 @@ class Wire:
     def _open(self, now: float) -> None:
         self._poor_since = now
         self.conversation.begin()
-        self._socket = ManagedSocket(self._context, self.conversation.endpoint, now)
+        self._socket = ManagedSocket(self._context, self.conversation.endpoint, now, self._credentials)
         self.descriptor = self._socket.descriptor
 
     def _judge(self, now: float) -> None:

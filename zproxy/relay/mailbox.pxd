@@ -29,7 +29,7 @@ cdef enum CommandKind:
     COMMAND_STOP                # argument: drain time, ms
     COMMAND_ADDRESS             # connector `endpoint` connects to `address` from now on
     COMMAND_DISMISS             # the worker of that name takes no more
-    COMMAND_REVOKE              # who came in by `key` is closed
+    COMMAND_REVOKE              # who came in by `key` is closed; with `argument` those who are plain
     COMMAND_PERMITS             # `content`, malloc'ed, is the relay's to free: the rules from now on
 
 cdef struct Command:

@@ -48,7 +48,7 @@ class Door(Protocol):
     def questions(self, timeout_ms: int) -> list[Question]: ...
     def answer(self, tag: int, reason: str, name: bytes, permit: int) -> None: ...
     def set_permits(self, packed: bytes) -> None: ...
-    def revoke(self, key: bytes) -> None: ...
+    def revoke(self, key: bytes, is_plain_only: bool = ...) -> None: ...
 
 
 class Change(NamedTuple):
@@ -116,10 +116,9 @@ class Gate:
 
     def _may_be_plain(self, question: Question, identity: Identity) -> bool:
         """Plain peers are known by their routing id: it may be nobody else's name."""
-        patterns = identity.permit.allow if question.side == FRONTEND else identity.permit.serve
         claimed = question.routing_id.decode(errors="replace")
         is_anothers = claimed != identity.name and claimed in self._registry.identities
-        return not is_anothers and any(matches(pattern, RAW) for pattern in patterns)
+        return not is_anothers and may_be_plain(identity)
 
     # ---- rules ----
 
@@ -135,6 +134,9 @@ class Gate:
             self.generation += 1
             self._set_permits()
             revoked = [self._revoke(key, before, "revoked") for key in before.keys if self._has_lost(key, before)]
+            for key in before.keys:
+                if self._has_lost_raw(key, before):
+                    self._door.revoke(key, True)
             self._expired.clear()
         self._audit.write("reloaded", reason=f"generation {self.generation}, {len(newest.identities)} identities")
         return Change(self.generation, len(newest.identities), revoked)
@@ -142,15 +144,12 @@ class Gate:
     def _has_lost(self, key: bytes, before: Registry) -> bool:
         """Is it another's now, or another role's, or nobody's?"""
         was, now = before.find(key), self._registry.find(key)
-        assert was is not None
-        return now is None or (now.name, now.role) != (was.name, was.role) or self._has_lost_raw(was, now)
+        return was is not None and (now is None or (now.name, now.role) != (was.name, was.role))
 
-    def _has_lost_raw(self, was: Identity, now: Identity) -> bool:
+    def _has_lost_raw(self, key: bytes, before: Registry) -> bool:
         """What plain peers may do was decided when they came in."""
-        return any(
-            any(matches(pattern, RAW) for pattern in old) and not any(matches(pattern, RAW) for pattern in new)
-            for old, new in ((was.permit.allow, now.permit.allow), (was.permit.serve, now.permit.serve))
-        )
+        was, now = before.find(key), self._registry.find(key)
+        return was is not None and now is not None and may_be_plain(was) and not may_be_plain(now)
 
     def _set_permits(self) -> None:
         for name in self._registry.identities:
@@ -207,6 +206,12 @@ class Gate:
                 side="frontend" if question.side == FRONTEND else "backend",
                 reason=answer.reason,
             )
+
+
+def may_be_plain(identity: Identity) -> bool:
+    """Do its rights include the service of plain traffic?"""
+    patterns = identity.permit.allow if identity.role == "node" else identity.permit.serve
+    return any(matches(pattern, RAW) for pattern in patterns)
 
 
 def matches(pattern: str, service: str) -> bool:
