@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,3 +49,42 @@ def test_a_node_of_the_readme_is_answered_by_its_master(
     finally:
         end(master)
         master.communicate()
+
+
+def commands(heading: str) -> list[list[str]]:
+    """The words of a section's commands, in order."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return [shlex.split(line) for line in re.findall(r"^\$ (zproxy .*)$", section, re.MULTILINE)]
+
+
+def test_the_commands_with_keys_lead_to_an_encrypted_answer(tmp_path: Path) -> None:
+    """Two on the proxy's side and one on the node's; endpoints are the test's own, and a master answers."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ZPROXY_", "XDG_"))}
+    environment = {**kept, "HOME": str(tmp_path), "ZPROXY_RUNTIME_DIR": str(tmp_path)}
+
+    def started(words: list[str]) -> subprocess.Popen[str]:
+        full = [word.replace("~", str(tmp_path)) for word in words[1:]]
+        return spawn(
+            [sys.executable, "-m", "zproxy", *full], cwd=tmp_path, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    init, run, call = commands("With keys")
+    assert started(init).wait() == 0
+    local = [re.sub(r"tcp://0\.0\.0\.0:\d+", "tcp://127.0.0.1:0", word) for word in run]
+    assert local != run
+    proxy = started(local)
+    try:
+        assert proxy.stdout is not None
+        frontend, backend = re.findall(r"tcp://\S+", proxy.stdout.readline())
+        keys = ["--key", "master1.key_secret", *call[call.index("--server-key") :]]
+        master = started(["zproxy", "echo", "--service", "greet", "--name", "master1", "--backend", backend, *keys])
+        try:
+            assert started([*call, "--frontend", frontend]).communicate() == ('"hello"\n', "")
+        finally:
+            end(master)
+            master.communicate()
+    finally:
+        end(proxy)
+        _, log = proxy.communicate()
+    assert '"refused' not in log

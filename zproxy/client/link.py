@@ -29,7 +29,7 @@ class Link:
         session: WorkerSession,
         moved: Callable[[int, int], None],
         now: float,
-        credentials: Credentials | None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.session = session

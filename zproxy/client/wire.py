@@ -36,7 +36,7 @@ class Wire:
         session: Session,
         conversation: Conversation,
         now: float,
-        credentials: Credentials | None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.conversation = conversation
         self._session = session

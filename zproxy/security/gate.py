@@ -90,7 +90,11 @@ class Gate:
         self._thread.start()
 
     def join(self, timeout: float) -> None:
+        """Waits until the thread has ended, `timeout` seconds at most, and closes what it wrote to."""
         self._thread.join(timeout)
+        self.close()
+
+    def close(self) -> None:
         self._audit.close()
 
     # ---- judging ----

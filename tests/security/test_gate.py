@@ -1,0 +1,170 @@
+"""The gate: who is let in is the registry's to say, and only for as long as it says so."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from support.registries import RegistryFolder
+
+from zproxy._relay import BACKEND, FRONTEND, Question
+from zproxy.broker.access import permits_pack
+from zproxy.errors import SettingError
+from zproxy.security.gate import Answer, Gate
+from zproxy.security.keys import new_pair
+
+NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
+
+
+class Door:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.has_ended = False
+        self.permits = b""
+        self.revoked: list[tuple[bytes, bool]] = []
+
+    def questions(self, timeout_ms: int) -> list[Question]:
+        return []
+
+    def answer(self, tag: int, reason: str, name: bytes, permit: int) -> None:
+        raise AssertionError("nobody asked")
+
+    def set_permits(self, packed: bytes) -> None:
+        self.permits = packed
+
+    def revoke(self, key: bytes, is_plain_only: bool = False) -> None:
+        self.revoked.append((key, is_plain_only))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RegistryFolder:
+    return RegistryFolder(tmp_path / "registry")
+
+
+def question(
+    key: bytes, side: int = FRONTEND, *, is_managed: bool = True, routing_id: bytes = b"", uid: int = -1
+) -> Question:
+    return Question(7, side, 0, key, uid, "10.0.0.7:51000", is_managed, routing_id)
+
+
+def test_the_key_gives_the_name_and_the_rights(folder: RegistryFolder) -> None:
+    one, other = folder.enter("a"), folder.enter("b")
+    gate = Gate(Door(), folder.path)
+    assert gate.judge(question(one.public), NOW) == Answer("", "a", 1)
+    assert gate.judge(question(other.public), NOW) == Answer("", "b", 2)
+    assert gate.judge(question(new_pair().public), NOW).reason == "unknown_key"
+
+
+def test_each_side_takes_its_role(folder: RegistryFolder) -> None:
+    node, master = folder.enter("node"), folder.enter("master", "master")
+    gate = Gate(Door(), folder.path)
+    assert gate.judge(question(node.public, BACKEND), NOW) == Answer("wrong_role", "node")
+    assert gate.judge(question(master.public, FRONTEND), NOW) == Answer("wrong_role", "master")
+    assert gate.judge(question(master.public, BACKEND), NOW).reason == ""
+
+
+def test_a_key_is_good_until_its_time_is_over(folder: RegistryFolder) -> None:
+    pair = folder.enter("a", "node", "not_after = 2026-05-31")
+    door = Door()
+    gate = Gate(door, folder.path)
+    assert gate.judge(question(pair.public), NOW - timedelta(seconds=1)).reason == ""
+    assert gate.judge(question(pair.public), NOW) == Answer("expired", "a")
+    gate.expire(NOW - timedelta(seconds=1))
+    assert door.revoked == []
+    gate.expire(NOW)
+    gate.expire(NOW)
+    assert door.revoked == [(pair.public, False)], "once"
+
+
+@pytest.mark.parametrize(
+    ("allow", "reason"), [("[]", "denied"), ('["raw"]', ""), ('["r*"]', ""), ('["*"]', ""), ('["rawer"]', "denied")]
+)
+def test_plain_nodes_need_the_service_raw(folder: RegistryFolder, allow: str, reason: str) -> None:
+    pair = folder.enter("a", "node", f"groups = []\nallow = {allow}")
+    gate = Gate(Door(), folder.path)
+    assert gate.judge(question(pair.public, is_managed=False), NOW).reason == reason
+    assert gate.judge(question(pair.public), NOW).reason == ""
+
+
+def test_a_plain_peer_does_not_go_by_anothers_name(folder: RegistryFolder) -> None:
+    pair = folder.enter("a")
+    folder.enter("b")
+    gate = Gate(Door(), folder.path)
+
+    def reason(routing_id: bytes) -> str:
+        return gate.judge(question(pair.public, is_managed=False, routing_id=routing_id), NOW).reason
+
+    assert [reason(each) for each in (b"", b"a", b"anything", b"\xff", b"b")] == ["", "", "", "", "denied"]
+
+
+def test_a_neighbour_of_our_own_user_may_name_itself(folder: RegistryFolder) -> None:
+    gate = Gate(Door(), folder.path)
+    assert gate.judge(question(b"", uid=os.geteuid()), NOW) == Answer("", "", 0)
+    assert gate.judge(question(b"", uid=os.geteuid() + 1), NOW).reason == "wrong_user"
+
+
+def test_a_reload_keeps_numbers_and_empties_the_rights_of_who_has_gone(folder: RegistryFolder) -> None:
+    folder.enter("a")
+    other = folder.enter("b")
+    door = Door()
+    gate = Gate(door, folder.path)
+    before = gate.registry
+    folder.leave("a")
+    third = folder.enter("c")
+    change = gate.reload()
+    assert (change.generation, change.nodes, change.revoked) == (2, 2, ["a"])
+    assert door.revoked == [(before.identities["a"].keys[0], False)]
+    assert gate.judge(question(other.public), NOW).permit == 2
+    assert gate.judge(question(third.public), NOW).permit == 3
+    rights = [gate.registry.identities[name].permit for name in ("b", "c")]
+    assert door.permits == permits_pack([type(rights[0])(), *rights])
+
+
+def test_another_role_or_owner_ends_what_the_key_had(folder: RegistryFolder) -> None:
+    pair, kept = folder.enter("a"), folder.enter("b")
+    door = Door()
+    gate = Gate(door, folder.path)
+    folder.enter("a", "master", "", pair)
+    assert gate.reload().revoked == ["a"]
+    folder.leave("a")
+    folder.enter("c", "master", "", pair)
+    assert gate.reload().revoked == ["a"]
+    assert {key for key, _ in door.revoked} == {pair.public}
+    assert gate.judge(question(kept.public), NOW).reason == ""
+
+
+def test_who_has_lost_raw_is_closed_where_it_is_plain(folder: RegistryFolder) -> None:
+    pair = folder.enter("a")
+    door = Door()
+    gate = Gate(door, folder.path)
+    folder.regroup('[groups.nodes]\nallow = ["progress"]\n')
+    assert gate.reload().revoked == []
+    assert door.revoked == [(pair.public, True)]
+
+
+def test_a_mistake_leaves_the_old_rules(folder: RegistryFolder) -> None:
+    pair = folder.enter("a")
+    door = Door()
+    gate = Gate(door, folder.path)
+    permits = door.permits
+    folder.regroup("[groups.nodes]\nallow = 1\n")
+    with pytest.raises(SettingError, match="groups.nodes.allow"):
+        gate.reload()
+    assert (gate.generation, door.permits, door.revoked) == (1, permits, [])
+    assert gate.judge(question(pair.public), NOW).reason == ""
+
+
+def test_what_changes_is_audited_a_line_each(folder: RegistryFolder) -> None:
+    folder.enter("a")
+    gate = Gate(Door(), folder.path)
+    folder.leave("a")
+    gate.reload()
+    gate.close()
+    lines = [json.loads(line) for line in (folder.path / "audit.log").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["revoked", "reloaded"]
+    assert lines[0]["node"] == "a"
+    assert (folder.path / "audit.log").stat().st_mode & 0o777 == 0o600
