@@ -29,7 +29,7 @@ class Socket:
 
     descriptor = 0
 
-    def __init__(self, context: object, endpoint: str, now: float) -> None:
+    def __init__(self, context: object, endpoint: str, now: float, credentials: None) -> None:
         self.incoming = deque([WELCOME])
         self.after_sending = deque([ACCEPTED, REQUEST])
         self.has_room = True
