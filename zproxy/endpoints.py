@@ -94,6 +94,7 @@ def parse(text: str) -> Endpoint:
 
 
 SERVER = "?server="
+CURVE_PREFIX = "curve+tcp://"  # of an endpoint at which an end of the SDK looks for its keys by its name
 
 
 def split_server(text: str) -> tuple[str, str]:

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import click
 
 from zproxy import endpoints
-from zproxy.client.credentials import CURVE_PREFIX
 from zproxy.config import BYTES, OPTIONS, SECONDS, Kind, Option, bounded
 
 T = TypeVar("T")
@@ -41,13 +40,13 @@ def size_up_to(most: int) -> Callable[[str], int]:
 
 def connectable(text: str) -> str:
     """An endpoint one can connect to: libzmq would try an address that can be nobody's for ever."""
-    endpoints.resolve(endpoints.parse(text.replace(CURVE_PREFIX, "tcp://", 1)))
+    endpoints.resolve(endpoints.parse(text.replace(endpoints.CURVE_PREFIX, "tcp://", 1)))
     return text
 
 
 def all_connectable(text: str) -> str:
     """The same of several, with commas between."""
-    for each in endpoints.connectable(text.replace(CURVE_PREFIX, "tcp://")):
+    for each in endpoints.connectable(text.replace(endpoints.CURVE_PREFIX, "tcp://")):
         connectable(each)
     return text
 

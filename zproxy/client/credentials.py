@@ -15,13 +15,11 @@ from pathlib import Path
 import zmq
 from zmq.utils import z85
 
-from zproxy.endpoints import connectable
+from zproxy.endpoints import CURVE_PREFIX, connectable
 from zproxy.errors import SettingError
 from zproxy.naming import NAME_RULE, is_name
-from zproxy.security.keys import PUBLIC_SUFFIX, SECRET_SUFFIX, KeyPair, key_of, read_public, read_secret
+from zproxy.security.keys import PUBLIC_SUFFIX, SECRET_SUFFIX, KeyPair, key_of, pair_of, read_public, read_secret
 from zproxy.security.registry import SERVER_NAME, default_folder
-
-CURVE_PREFIX = "curve+tcp://"
 
 Key = KeyPair | str | os.PathLike[str]
 ServerKey = bytes | str | os.PathLike[str]
@@ -73,8 +71,7 @@ def _pair(name: str, key: Key | None) -> KeyPair:
         return read_secret(keys_folder() / f"{name.replace('/', '_')}{SECRET_SUFFIX}")
     if isinstance(key, str):
         try:
-            secret = key_of(key)
-            return KeyPair(z85.decode(zmq.curve_public(key.encode())), secret)
+            return pair_of(key_of(key))
         except ValueError:
             pass
     if not isinstance(key, (str, os.PathLike)):

@@ -3,6 +3,8 @@
     NAME.key          the public key, for anybody
     NAME.key_secret   both, for its owner alone: made with O_EXCL and 0600, and refused where others could read it
 
+pyzmq is imported by what needs it: a proxy without a registry does not.
+
 Rule 1. A secret is never shown: not in a repr, not in an error, not on a command line.
 """
 
@@ -16,9 +18,6 @@ import stat
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import zmq
-from zmq.utils import z85
 
 from zproxy.errors import SettingError
 
@@ -49,20 +48,33 @@ class KeyPair:
 
 def new_pair() -> KeyPair:
     """Raises SettingError where this libzmq has no CURVE."""
+    import zmq
+
     try:
         public, secret = zmq.curve_keypair()
     except zmq.ZMQError as error:
         raise SettingError("this pyzmq's libzmq was built without CURVE: install pyzmq's own wheel") from error
-    return KeyPair(z85.decode(public), z85.decode(secret))
+    return KeyPair(key_of(public.decode()), key_of(secret.decode()))
+
+
+def pair_of(secret: bytes) -> KeyPair:
+    """Of a secret key, 32 bytes. Raises CurveMissing, ValueError."""
+    from zproxy.relay.sodium import public_of
+
+    return KeyPair(public_of(secret), secret)
 
 
 def text_of(key: bytes) -> str:
     """Z85 (RFC 32), 40 characters."""
+    from zmq.utils import z85
+
     return z85.encode(key).decode()
 
 
 def key_of(text: object) -> bytes:
     """The 32 bytes of a key as text. Raises ValueError, which does not show the text: it may be a secret."""
+    from zmq.utils import z85
+
     if isinstance(text, str) and len(text) == TEXT_CHARACTERS:
         try:
             found: bytes = z85.decode(text.encode("ascii"))
@@ -97,8 +109,8 @@ def read_secret(path: Path) -> KeyPair:
     found = _read(path, is_secret=True)
     if "secret" not in found:
         raise SettingError(f"{path} holds no secret key: name the file that ends in {SECRET_SUFFIX}")
-    pair = KeyPair(key_of(found["public"]), key_of(found["secret"]))
-    if z85.decode(zmq.curve_public(found["secret"].encode())) != pair.public:
+    pair = pair_of(key_of(found["secret"]))
+    if pair.public != key_of(found["public"]):
         raise SettingError(f"{path} holds two keys that do not belong together: make a new pair (zproxy keys rotate)")
     return pair
 
