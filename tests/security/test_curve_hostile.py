@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from support.curve_peer import CurvePeer, key_pair
 from support.relays import BareRelay
+from support.waiting import wait_until
 from support.zmtp_peer import frame, greeting, message, ready
 
 KEYS = key_pair()
@@ -47,10 +48,13 @@ def flipped(place: int) -> Callable[[bytes], bytes]:
 
 
 def assert_nothing_came_in(relay: BareRelay) -> None:
-    relay.wait_for("connections_closed")
+    def refused() -> int:
+        stats = relay.stats()
+        return stats["refused_forged"] + stats["refused_malformed"]
+
+    assert wait_until(refused, "it is refused") == 1
     stats = relay.stats()
     assert (stats["frontend_connections"], stats["requests_in"]) == (0, 0)
-    assert stats["refused_forged"] + stats["refused_malformed"] == 1
 
 
 @pytest.mark.parametrize("field", HELLO_FIELDS)
@@ -58,7 +62,6 @@ def test_a_hello_changed_anywhere_is_refused(relay: BareRelay, opened: Open, fie
     peer = opened()
     peer.greet()
     peer.hello(flipped(HELLO_FIELDS[field]))
-    peer.peer.read_until_closed()
     assert_nothing_came_in(relay)
 
 
@@ -68,7 +71,6 @@ def test_an_initiate_changed_anywhere_is_refused(relay: BareRelay, opened: Open,
     peer.greet()
     peer.hello()
     peer.initiate(change=flipped(INITIATE_FIELDS[field]))
-    peer.peer.read_until_closed()
     assert_nothing_came_in(relay)
 
 
@@ -77,7 +79,6 @@ def test_what_is_said_in_place_of_hello_is_refused(relay: BareRelay, opened: Ope
     peer = opened()
     peer.greet()
     peer.peer.send(said)
-    peer.peer.read_until_closed()
     assert_nothing_came_in(relay)
 
 
@@ -86,7 +87,6 @@ def test_what_is_said_behind_initiate_without_waiting_is_refused(relay: BareRela
     peer.greet()
     peer.hello()
     peer.peer.send(frame(b"\x08INITIATE" + bytes(300), command=True) + message(b"more"))
-    peer.peer.read_until_closed()
     assert_nothing_came_in(relay)
 
 
