@@ -18,6 +18,8 @@ LINES = """\
 已处理: Hello, this is a test message.
 第3次尝试成功: 重要消息
 消息发送失败 (3 次尝试)
+[节点 Node1] 已处理: Hello, secure world.
+[节点 Node2] 无权访问
 """
 
 
