@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -10,15 +11,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import zmq
 from support.peers import Peers
 from support.registries import RegistryFolder
 from support.waiting import wait_until
+from zmq.utils import z85
 
 import zproxy
 from zproxy.errors import Denied, EndpointError, InsecureBind, RequestTimeout, SettingError
-from zproxy.security.keys import KeyPair, new_pair
+from zproxy.security.keys import KeyPair, new_pair, write_public, write_secret
 
 LOOPBACK = "tcp://127.0.0.1:0"
 Started = Callable[..., zproxy.Proxy]
@@ -203,8 +206,6 @@ def test_plain_sockets_need_the_service_raw(started: Started, folder: RegistryFo
 
 
 def test_workers_that_bind_are_known_by_their_key(started: Started, folder: RegistryFolder, peers: Peers) -> None:
-    from zmq.utils import z85
-
     node_pair, pair = folder.enter("rank0"), folder.enter("m1", "master")
     worker = peers.bind(zmq.REP, LOOPBACK, curve_server=True, curve_secretkey=z85.encode(pair.secret))
     endpoint = worker.last_endpoint.decode()
@@ -270,3 +271,77 @@ def test_a_rate_is_held_and_the_node_is_told_how_long_to_wait(
     replies = [future.result().body for future in [asking.submit("echo", number) for number in range(5)]]
     assert replies == [0, 1, 2, 3, 4], "BUSY is waited for, and asked again"
     assert proxy.stats()["managed_refused_rate"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "service", "said"),
+    [
+        ("m2", "echo", 'the key belongs to worker "m1", not to "m2"'),
+        ("m1", "secrets", 'worker "m1" may not serve "secrets"'),
+    ],
+)
+def test_a_master_that_may_not_hears_so_and_ends(
+    started: Started, folder: RegistryFolder, name: str, service: str, said: str
+) -> None:
+    pair = folder.enter("m1", "master", 'groups = []\nserve = ["echo"]')
+    proxy = started()
+    master = zproxy.Master(proxy.backend, name, key=pair, server_key=folder.server.public)
+    master.service(service)(lambda request: request.body)
+    with pytest.raises(Denied) as caught:
+        master.run()
+    assert "无权访问" in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_keys_are_found_by_name_where_the_endpoint_asks_for_them(
+    started: Started, folder: RegistryFolder, opened: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "zproxy" / "keys"
+    keys.mkdir(parents=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    write_secret(keys / "rank0.key_secret", folder.enter("rank0"))
+    write_public(keys / "server.key", folder.server.public)
+    proxy = started()
+    serve(opened, proxy, folder)
+    curve = proxy.frontend[0].replace("tcp://", "curve+tcp://")
+    assert opened.enter_context(zproxy.Node("rank0", curve)).request("echo", 1).body == 1
+    with pytest.raises(SettingError, match="rank1.key_secret"):
+        zproxy.Node("rank1", curve)
+    with pytest.raises(SettingError, match="server.key"):
+        (keys / "server.key").unlink()
+        zproxy.Node("rank0", curve)
+
+
+@pytest.mark.parametrize("key", [5, b"x", "no/such/file"])
+def test_what_is_no_key_is_refused_before_anything_is_sent(folder: RegistryFolder, key: Any) -> None:
+    with pytest.raises(SettingError) as caught:
+        zproxy.Node("rank0", LOOPBACK.replace(":0", ":9"), key=key, server_key=folder.server.public)
+    assert "key" in str(caught.value)
+
+
+def test_an_async_node_has_keys_too(started: Started, folder: RegistryFolder, opened: ExitStack) -> None:
+    pair = folder.enter("rank0")
+    proxy = started()
+    serve(opened, proxy, folder)
+
+    async def ask() -> Any:
+        async with zproxy.AsyncNode("rank0", proxy.frontend, key=pair, server_key=folder.server.public) as asking:
+            return (await asking.request("echo", 7)).body
+
+    assert asyncio.run(ask()) == 7
+
+
+def test_large_tensors_pass_encrypted(started: Started, folder: RegistryFolder, opened: ExitStack) -> None:
+    pair = folder.enter("rank0")
+    proxy = started()
+    master_pair = folder.enter("m1", "master")
+    proxy.reload()
+    master = zproxy.Master(proxy.backend, "m1", key=master_pair, server_key=folder.server.public)
+    master.service("double")(lambda request: (None, {"w": request.tensors["w"] * 2}))
+    master.start()
+    opened.callback(master.stop, 0)
+    asking = node(opened, proxy, folder, pair, "rank0")
+    for count in (1, 1000, 100_000, 3_000_000):
+        array = np.arange(count, dtype=np.float64)
+        reply = asking.request("double", tensors={"w": array})
+        assert np.array_equal(reply.tensors["w"], array * 2)

@@ -182,7 +182,7 @@ class Conversation:
             return error(request, Code.OUTCOME_UNKNOWN, f"the connection to {at} is lost, and only that one could tell")
         if self.state is State.AWAY:
             said = f"no proxy has answered at {self._session.everywhere} {within}"
-            return error(request, Code.TIMEOUT, said, "start one there by zproxy run, or check the endpoint")
+            return error(request, Code.TIMEOUT, said, "start one there by zproxy run, or check endpoint and keys")
         if self.is_lost:
             said = f"the connection to {at} is lost, and none was there again {within}"
             return error(request, Code.TIMEOUT, said, "start it again, or give the node a second endpoint")
