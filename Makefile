@@ -1,6 +1,7 @@
 # ZPROXY_BUILD (release, debug, sanitize; see setup.py) picks the build, and with it a virtual environment of its own.
 PYTHON ?= python3
 ZPROXY_BUILD ?= release
+FUZZ_SECONDS ?= 60
 export ZPROXY_BUILD
 VENV := .venv$(addprefix -,$(filter-out release,$(ZPROXY_BUILD)))
 BIN := $(VENV)/bin
@@ -33,7 +34,8 @@ test: $(VENV)/installed
 debug sanitize:
 	$(MAKE) test ZPROXY_BUILD=$@
 
-fuzz:
+fuzz: $(VENV)/installed
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 	$(MAKE) test ZPROXY_BUILD=sanitize ARGUMENTS="--hypothesis-profile=fuzz tests/protocol tests/unit"
 
 simulate: $(VENV)/installed
