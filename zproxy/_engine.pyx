@@ -1,7 +1,7 @@
 """The turn of the relay; see _engine.pxd for the contract and the way through it."""
 
 from libc.errno cimport ENOMEM
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 

@@ -1,6 +1,6 @@
 """Fast path: a whole message's way from one side to the other; see _fastpath.pxd for the contract."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -23,8 +23,8 @@ from zproxy.counters cimport (
     REQUESTS_OUT_BYTES, REQUESTS_REROUTED, REQUESTS_UNDELIVERED, counter_add
 )
 from zproxy.envelope cimport (
-    CHUNK as KIND_CHUNK, ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_SHORT, FAULT_WORDS, HEAD_BYTES,
-    READY as KIND_READY, EnvelopeFault, EnvelopeView, envelope_bytes, envelope_read, envelope_write
+    CHUNK as KIND_CHUNK, DENIED as CODE_DENIED, ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_SHORT, FAULT_WORDS,
+    HEAD_BYTES, READY as KIND_READY, EnvelopeFault, EnvelopeView, envelope_bytes, envelope_read, envelope_write
 )
 from zproxy.relay.address cimport ADDRESS_TEXT_BYTES
 from zproxy.names cimport NAME_NONE, names_find
@@ -33,13 +33,14 @@ from zproxy.relay.backlog cimport (
 )
 from zproxy.relay.block cimport SMALL_BYTES, Message, Slice, message_join, message_release, message_share, message_skip
 from zproxy.relay.connection cimport (
-    LIST_CLOSING, LIST_LEAVING, READY, REASON_FENCED, REASON_NO_MEMORY, SIDE_BACKEND, SIDE_FRONTEND, Connection,
-    connection_takes, list_has, list_remove
+    LIST_CLOSING, LIST_LEAVING, READY, REASON_DENIED, REASON_FENCED, REASON_NO_MEMORY, SIDE_BACKEND, SIDE_FRONTEND,
+    Connection, connection_takes, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, connection_reclaim, deliver_chain, deliver_copy
 from zproxy.relay.handshake cimport SOCKET_REP
-from zproxy.relay.hub cimport Hub, connection_tag, hub_doom, hub_random
+from zproxy.relay.hub cimport Hub, connection_tag, hub_doom, hub_random, hub_tell
 from zproxy.relay.intake cimport intake_refund, reply_budget
+from zproxy.relay.mailbox cimport EVENT_DENIED
 from zproxy.relay.payload cimport (
     STAY_BRIEF, STAY_LONG, Stay, payload_copy, payload_drop, payload_fetch, payload_keep, payload_share, payloads_close,
     payloads_inherit
@@ -392,6 +393,8 @@ cdef void managed_say(Fastpath* path, const EnvelopeView* envelope, const Verdic
     cdef const Notice* notice = notice_of(path, verdict.content)
     cdef size_t notice_bytes = notice.count if notice != NULL else 0
     front_write(&front, envelope, notice != NULL)
+    if envelope.head.code == <uint16_t>CODE_DENIED:
+        hub_tell(path.hub, EVENT_DENIED, target, REASON_DENIED, 0, 0)
     if not may_be_told(path, target, front.count + notice_bytes):
         counter_add(&path.hub.counters, MANAGED_UNTOLD, 1)
         return

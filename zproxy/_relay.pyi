@@ -30,6 +30,7 @@ class Event(NamedTuple):
     socket_type: str
     size: int
     limit: int
+    name: str = ...
 
 class Relay:
     def __init__(

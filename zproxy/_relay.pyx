@@ -65,7 +65,7 @@ BEAT_MS = <int>PEERING_BEAT_MS
 FRONTEND = <int>SIDE_FRONTEND
 BACKEND = <int>SIDE_BACKEND
 
-EVENT_KINDS = ("connected", "disconnected", "refused", "connect_failed", "accept_failed", "stopped")
+EVENT_KINDS = ("connected", "disconnected", "refused", "connect_failed", "accept_failed", "denied", "stopped")
 SOCKET_TYPES = ("", "REQ", "REP", "DEALER", "ROUTER")
 
 POST_PAUSE_S = 0.005
@@ -105,6 +105,7 @@ class Event(NamedTuple):
     socket_type: str
     size: int
     limit: int
+    name: str = ""
 
 
 MOST = (1 << 64) - 1
@@ -126,6 +127,7 @@ cdef object event_wrap(const CEvent* event):
         SOCKET_TYPES[event.socket_type],
         event.size,
         event.limit,
+        (<const char*>event.name)[:event.name_bytes].decode(errors="replace"),
     )
 
 

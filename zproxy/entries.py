@@ -59,6 +59,7 @@ FAILURES = {
     "accept_failed": "trying again in 0.1 s",
 }
 DESCRIPTORS = "raise the limit of open files (ulimit -n, LimitNOFILE=)"
+DENIED = "无权访问, access denied: it wanted what its key does not allow, and was told so: see the registry"
 SERVED = {"frontend": "REQ, DEALER and ROUTER", "backend": "REP, DEALER and ROUTER"}
 
 # What the relay had to drop: a warning when one of these grows, and part of the totals.
@@ -122,6 +123,7 @@ def entry_of(event: Event, endpoint: str) -> Entry:
         "side": side,
         "endpoint": endpoint,
         "peer": event.peer,
+        "name": event.name,
         "socket_type": event.socket_type,
         "routing_id": printable(event.routing_id) if event.routing_id else "",
         "reason": event.reason,
@@ -131,6 +133,8 @@ def entry_of(event: Event, endpoint: str) -> Entry:
         return _failure(event, fields)
     if event.kind == "refused":
         return _refusal(event, fields)
+    if event.kind == "denied":
+        return Entry(logging.WARNING, "denied", DENIED, fields)
     if event.kind == "disconnected":
         return _disconnect(event, fields)
     return Entry(logging.INFO, event.kind, "", fields)

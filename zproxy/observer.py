@@ -1,7 +1,8 @@
 """Observer: the thread that writes what the relay tells into the log. No message passes here, and no decision.
 
     relay ─► events ─► entry_of ─► throttle ─► logger "zproxy"
-                └► a failed attempt ─► resolver
+                ├► a failed attempt ─► resolver
+                └► what was denied ─► the audit, where there is one
 
 Every WATCH_S, and at the end, it tells what the relay had to drop since, and what the throttle kept back.
 """
@@ -11,9 +12,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from zproxy._relay import Relay
+from zproxy._relay import Event, Relay
 from zproxy.entries import LOSSES, TROUBLES, Entry, Field, entry_of, entry_of_loss
 from zproxy.resolver import Resolver
 from zproxy.throttle import Throttle
@@ -32,10 +33,17 @@ Kind = tuple[str, str, str, str]
 class Observer:
     """Runs until the relay has ended and all it told is logged."""
 
-    def __init__(self, relay: Relay, endpoints: Sequence[str], resolver: Resolver) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        endpoints: Sequence[str],
+        resolver: Resolver,
+        denied: Callable[[Event], None] = lambda event: None,
+    ) -> None:
         self._relay = relay
         self._endpoints = endpoints  # by the number the relay knows them by
         self._resolver = resolver
+        self._denied = denied
         self._throttle: Throttle[Kind] = Throttle()
         self._lost = dict.fromkeys((*LOSSES, *TROUBLES), 0)
         self._thread = threading.Thread(target=self._run, name="zproxy-observer", daemon=True)
@@ -56,6 +64,8 @@ class Observer:
                 is_last = False  # there may be more
                 if event.kind != "stopped":
                     self._log(entry_of(event, self._endpoints[event.endpoint]))
+                if event.kind == "denied":
+                    self._denied(event)
                 if event.kind in ("connect_failed", "refused"):
                     self._resolver.failed(event.endpoint)
             if is_last or time.monotonic() >= watch_at:

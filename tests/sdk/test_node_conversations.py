@@ -29,7 +29,7 @@ def test_without_a_proxy_the_error_says_so() -> None:
     with Node("node1", endpoint) as node:
         with pytest.raises(zproxy.RequestTimeout, match="no proxy has answered at") as caught:
             node.request("gradients", timeout=SHORT_S)
-    assert endpoint in str(caught.value) and "check the endpoint" in str(caught.value)
+    assert endpoint in str(caught.value) and "check endpoint and keys" in str(caught.value)
     assert caught.value.attempt == 0
 
 

@@ -80,6 +80,7 @@ def test_a_node_with_a_key_is_served_and_another_hears_so(
     with pytest.raises(Denied, match='无权访问.*node "rank1" may not use service "gradients"'):
         node(opened, proxy, folder, denied, "rank1").request("gradients", 3)
     assert proxy.stats()["managed_refused_denied"] == 1
+    wait_until(lambda: [line["node"] for line in audited(folder) if line["event"] == "denied"] == ["rank1"], "audited")
 
 
 def test_who_calls_himself_otherwise_than_his_key_hears_so(

@@ -1,6 +1,6 @@
 """Cipher: between boxes and plain frames; see cipher.pxd for the contract. `CipherProbe` is for the tests."""
 
-from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 

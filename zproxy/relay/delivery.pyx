@@ -1,6 +1,6 @@
 """Delivery: whole messages into a connection's outbox, and onto the wire; see delivery.pxd for the contract."""
 
-from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from zproxy.relay.block cimport SLICE_CONTINUES, Message, message_append, message_release

@@ -204,6 +204,8 @@ cdef void hub_tell(
     event.routing_id_bytes = connection.routing_id_bytes
     memcpy(event.peer, connection.peer_text, sizeof(event.peer))
     memcpy(event.routing_id, connection.routing_id, connection.routing_id_bytes)
+    event.name_bytes = connection.name_bytes
+    memcpy(event.name, connection.name, connection.name_bytes)
     event_put(hub, &event)
 
 

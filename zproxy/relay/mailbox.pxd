@@ -49,6 +49,7 @@ cdef enum EventKind:
     EVENT_REFUSED
     EVENT_CONNECT_FAILED
     EVENT_ACCEPT_FAILED
+    EVENT_DENIED                # a managed peer wanted what its rights do not allow, and was told so
     EVENT_STOPPED
 
 cdef struct Event:
@@ -62,6 +63,8 @@ cdef struct Event:
     int socket_type
     uint64_t size
     uint64_t limit
+    uint8_t name_bytes          # of the one that its key gives it; 0: none
+    uint8_t[COMMAND_NAME_BYTES] name
 
 cdef struct Question:           # may it come in?
     uint64_t tag                # of its connection

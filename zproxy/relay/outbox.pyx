@@ -1,7 +1,7 @@
 """Outbox: slices one connection still has to write; see outbox.pxd for the contract. `OutboxProbe` is for the tests."""
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from zproxy.relay.block cimport (

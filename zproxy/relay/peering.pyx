@@ -1,6 +1,6 @@
 """Peering: the conversation with one peer that is not messages; see peering.pxd for the contract."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from zproxy.counters cimport (
@@ -356,12 +356,12 @@ cdef Verdict peer_introduce(Hub* hub, Connection* connection, const Ready* ready
 
 
 cdef Verdict peering_answer(Hub* hub, Connection* connection, const Answer* answer) noexcept nogil:
+    connection.name_bytes = answer.name_bytes
+    memcpy(connection.name, answer.name, answer.name_bytes)
     if answer.reason != REASON_NONE:
         peering_refuse(hub, connection, <Reason>answer.reason)
         return PEER_IS_OVER
     connection.permit = answer.permit
-    connection.name_bytes = answer.name_bytes
-    memcpy(connection.name, answer.name, answer.name_bytes)
     return peer_settle(hub, connection)
 
 

@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from zproxy._relay import FRONTEND, Question
+from zproxy._relay import FRONTEND, Event, Question
 from zproxy.broker.access import Permit, permits_pack
 from zproxy.entries import Entry
 from zproxy.errors import ForkedProxy, RelayStuck, SettingError
@@ -183,6 +183,11 @@ class Gate:
             for key in over:
                 self._revoke(key, self._registry, "expired")
             self._expired.update(over)
+
+    def denied(self, event: Event) -> None:
+        """A peer that is in wanted what its rights do not allow: the proxy refused it by itself."""
+        side = "frontend" if event.side == FRONTEND else "backend"
+        self._audit.write("denied", node=event.name, address=event.peer, side=side, reason="rules")
 
     # ---- the thread ----
 
