@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from zproxy.broker.access import permits_pack
 from zproxy.errors import SettingError
 from zproxy.security.keys import new_pair, text_of
-from zproxy.security.registry import FILE_NAME, Registry, editing, load
+from zproxy.security.registry import FILE_NAME, PATTERNS_MAX, Registry, editing, load
 
 ONE, OTHER, THIRD = (text_of(new_pair().public) for _ in range(3))
 
@@ -83,6 +84,7 @@ def test_a_key_ends_when_its_day_does_or_at_its_moment(tmp_path: Path, written: 
         ('[nodes.a]\nrole = "king"', "nodes.a.role: 'king' is no role"),
         ('[nodes.a]\ngroups = ["g"]', "nodes.a.groups: there is no group 'g'"),
         ("[nodes.a]\nnot_after = 1", "nodes.a.not_after: 1 is no date"),
+        ("[nodes.a]\nnot_after = 9999-12-31", "nodes.a.not_after: 9999-12-31 has no day after it"),
         ("[nodes.a]\ncomment = 1", "nodes.a.comment: it is no text"),
         ('[groups.g]\nallow = ["a*b"]', "groups.g.allow: 'a*b' names no services"),
         ('[groups.g]\nallow = [""]', "groups.g.allow: '' names no services"),
@@ -91,6 +93,11 @@ def test_a_key_ends_when_its_day_does_or_at_its_moment(tmp_path: Path, written: 
         ("[groups.g]\nrate = true", "groups.g.rate: True is no such number"),
         ("[groups.g]\nrate = nan", "groups.g.rate: nan is no such number"),
         ("[groups.g]\nin_flight = 1.5", "groups.g.in_flight: 1.5 is no such number"),
+        ("[groups.g]\nin_flight = 4294967296", "groups.g.in_flight: 4294967296 is no such number"),
+        ("[groups.g]\nin_flight = inf", "groups.g.in_flight: inf is no such number"),
+        ("[groups.g]\nrate = 1e13", "groups.g.rate: 10000000000000.0 is no such number"),
+        ('[groups.g]\nrate_bytes = "2TiB"', "groups.g.rate_bytes: '2TiB' is too large"),
+        ('[groups.g]\nmax_message = "1025TiB"', "groups.g.max_message: '1025TiB' is too large"),
         ('[groups.g]\nrate_bytes = "fast"', "groups.g.rate_bytes: 'fast' is no size"),
         ("[groups.g]\nallowed = []", "groups.g.allowed: there is no such field"),
         ("[nodes.a", "line 1"),
@@ -101,6 +108,19 @@ def test_a_mistake_is_named_by_file_and_place(tmp_path: Path, text: str, said: s
         read(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path / FILE_NAME}: ")
     assert said in str(caught.value)
+
+
+def test_the_largest_limits_fit_a_permit(tmp_path: Path) -> None:
+    limits = 'rate = 1e12\nrate_bytes = 1000000000000\nin_flight = 4294967295\nmax_message = "1024TiB"\n'
+    registry = read(tmp_path, f'[groups.g]\n{limits}[nodes.a]\ngroups = ["g"]\n')
+    assert permits_pack([registry.identities["a"].permit])
+
+
+def test_more_patterns_than_anybody_needs_are_refused(tmp_path: Path) -> None:
+    allow = ", ".join(f'"service{number}"' for number in range(PATTERNS_MAX))
+    assert read(tmp_path, f"[nodes.a]\nallow = [{allow}]\n").identities["a"].permit.allow
+    with pytest.raises(SettingError, match="nodes.a: it has 4097 patterns, and 4096 at most"):
+        read(tmp_path, f'[nodes.a]\nallow = [{allow}]\ngroups = ["g"]\n[groups.g]\nallow = ["*"]\n')
 
 
 def test_no_registry_says_what_makes_one(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ FILE_NAME = "registry.toml"
 SERVER_NAME = "server"  # of the proxy's own key files
 ROLES = ("node", "master")
 KEYS_MAX = 2
+RATE_MAX, IN_FLIGHT_MAX, SIZE_MAX = 10**12, (1 << 32) - 1, 1 << 50  # more is meant by nobody, and fits no Permit
+PATTERNS_MAX = 4096  # of one node, all its groups together: each new service is held against them one by one
 RAW = "raw"  # the service of plain traffic
 _PATTERN = re.compile(r"[A-Za-z0-9_./-]{1,64}|[A-Za-z0-9_./-]{0,63}\*")
 
@@ -148,11 +150,15 @@ def _identity(name: str, row: Mapping[str, Any], groups: Mapping[str, Permit]) -
         if group not in groups:
             raise _Fault(f"{at}.groups: there is no group {group!r}: add [groups.{group}], or leave it out")
     own = Permit(allow=_patterns(row, "allow", at), serve=_patterns(row, "serve", at))
+    permit = _united([own, *(groups[group] for group in of)])
+    count = max(len(permit.allow), len(permit.serve))
+    if count > PATTERNS_MAX:
+        raise _Fault(f"{at}: it has {count} patterns, and {PATTERNS_MAX} at most: write beginnings with *")
     return Identity(
         name=name,
         keys=_keys(row.get("keys", []), f"{at}.keys"),
         role=role,
-        permit=_united([own, *(groups[group] for group in of)]),
+        permit=permit,
         groups=of,
         not_after=_moment(row.get("not_after"), f"{at}.not_after"),
         comment=_text(row.get("comment", ""), f"{at}.comment"),
@@ -164,10 +170,10 @@ def _permit(row: Mapping[str, Any], at: str) -> Permit:
     return Permit(
         allow=_patterns(row, "allow", at),
         serve=_patterns(row, "serve", at),
-        messages_per_second=_number(row.get("rate", 0), f"{at}.rate", float),
-        bytes_per_second=float(_size(row.get("rate_bytes", 0), f"{at}.rate_bytes")),
-        in_flight=int(_number(row.get("in_flight", 0), f"{at}.in_flight", int)),
-        max_message_bytes=_size(row.get("max_message", 0), f"{at}.max_message"),
+        messages_per_second=_number(row.get("rate", 0), f"{at}.rate", float, RATE_MAX),
+        bytes_per_second=float(_size(row.get("rate_bytes", 0), f"{at}.rate_bytes", RATE_MAX)),
+        in_flight=int(_number(row.get("in_flight", 0), f"{at}.in_flight", int, IN_FLIGHT_MAX)),
+        max_message_bytes=_size(row.get("max_message", 0), f"{at}.max_message", SIZE_MAX),
     )
 
 
@@ -232,17 +238,21 @@ def _patterns(row: Mapping[str, Any], name: str, at: str) -> tuple[str, ...]:
     return found
 
 
-def _number(given: object, at: str, kind: Callable[[float], float]) -> float:
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given <= 1e12 or kind(given) != given:
-        raise _Fault(f"{at}: {given!r} is no such number: write 0 (no limit) or more")
+def _number(given: Any, at: str, kind: Callable[[float], float], most: int) -> float:
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if not is_number or not 0 <= given <= most or kind(given) != given:
+        raise _Fault(f"{at}: {given!r} is no such number: write 0 (no limit) to {most}")
     return kind(given)
 
 
-def _size(given: Any, at: str) -> int:
+def _size(given: Any, at: str, most: int) -> int:
     try:
-        return units.parse_size(given)
+        found = units.parse_size(given)
     except ValueError as error:
         raise _Fault(f"{at}: {error}") from None
+    if found > most:
+        raise _Fault(f"{at}: {given!r} is too large: write 0 (no limit) to {units.show_size(most)}")
+    return found
 
 
 def _text(given: object, at: str) -> str:
@@ -257,6 +267,8 @@ def _moment(given: object, at: str) -> datetime | None:
         return None
     if isinstance(given, datetime):
         return given if given.tzinfo else given.replace(tzinfo=timezone.utc)
+    if given == date.max:
+        raise _Fault(f"{at}: {given} has no day after it: leave it out where a key never ends")
     if isinstance(given, date):
         return datetime.combine(given, time(), timezone.utc) + timedelta(days=1)
     raise _Fault(f"{at}: {given!r} is no date: write 2027-01-31, or 2027-01-31T12:00:00Z")
