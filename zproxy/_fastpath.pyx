@@ -301,6 +301,7 @@ cdef void reply_pass_large(Fastpath* path, const Connection* worker, Message* me
 # ---- managed messages ----
 
 cdef enum:
+    DENIALS_EVERY_MS = 1000
     READY_BYTES_MAX = 78098         # two headers, an envelope, OFFERS_MAX services with the longest of names
 
 cdef struct Hand:               # the message in hand, frame 0 in front; borrowed
@@ -386,6 +387,14 @@ cdef bint may_be_told(Fastpath* path, Connection* target, uint64_t count) noexce
     return target.words_bytes <= WORDS_BYTES
 
 
+# Once a second: who asks again and again for what is denied fills no log.
+cdef void denial_tell(Fastpath* path, Connection* target) noexcept nogil:
+    if target.denied_ms and path.hub.now_ms - target.denied_ms < DENIALS_EVERY_MS:
+        return
+    target.denied_ms = path.hub.now_ms
+    hub_tell(path.hub, EVENT_DENIED, target, REASON_DENIED, 0, 0)
+
+
 # The broker's own words. A peer that leaves them unread by the megabyte is told no more.
 cdef void managed_say(Fastpath* path, const EnvelopeView* envelope, const Verdict* verdict) noexcept nogil:
     cdef Front front
@@ -394,7 +403,7 @@ cdef void managed_say(Fastpath* path, const EnvelopeView* envelope, const Verdic
     cdef size_t notice_bytes = notice.count if notice != NULL else 0
     front_write(&front, envelope, notice != NULL)
     if envelope.head.code == <uint16_t>CODE_DENIED:
-        hub_tell(path.hub, EVENT_DENIED, target, REASON_DENIED, 0, 0)
+        denial_tell(path, target)
     if not may_be_told(path, target, front.count + notice_bytes):
         counter_add(&path.hub.counters, MANAGED_UNTOLD, 1)
         return

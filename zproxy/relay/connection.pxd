@@ -115,6 +115,7 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     bint has_key                # it has proved to have `key`
     uint8_t[KEY_BYTES] key
     uint32_t permit             # what it may do, as the answer said; 0: anything
+    int64_t denied_ms           # when it was last told, outside, that something was denied to it
     uint8_t name_bytes          # 0: it names itself
     uint8_t[64] name            # the one that its key gives it
     Inbox inbox
