@@ -47,4 +47,4 @@ bench: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy zproxy tests examples docs bench
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint zproxy
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint zproxy tests/fuzz

@@ -1,7 +1,7 @@
-"""Builds driver.c and targets.pyx into one program, under AddressSanitizer and UndefinedBehaviorSanitizer.
+"""Builds driver.c and the targets into one program, under AddressSanitizer and UndefinedBehaviorSanitizer.
 
 Cython's C is compiled against Python's headers, but no interpreter is linked: the targets are `nogil` and call none of
-it, the module's own initialization never runs, and what it would have called stays unresolved.
+it, the modules' own initialization never runs, and what it would have called stays unresolved.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ ROOT = HERE.parents[1]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
 WITHOUT_WRAPV = "-fno-wrapv"  # it would make signed overflow defined
 COMPILE = ["-std=gnu11", "-O1", "-g", "-fno-strict-aliasing", WITHOUT_WRAPV, "-w", *SANITIZERS]
-# Nothing but the targets is left in: what the module's initialization needs goes with it.
-SECTIONS = ["-ffunction-sections", "-fdata-sections"]
-LINK = ["-no-pie", "-Wl,--gc-sections", "-Wl,--unresolved-symbols=ignore-all", "-lm", "-ldl"]
-TARGETS = ("zmtp", "greeting", "ready", "envelope", "offers", "skim")
+LINK = ["-no-pie", "-Wl,--unresolved-symbols=ignore-all", "-lm", "-ldl"]
+TARGETS = ("zmtp", "greeting", "ready", "envelope", "offers", "skim", "curve-server", "curve-client", "box")
 DIRECTIVES = ("boundscheck=False", "wraparound=False", "cdivision=True", "initializedcheck=False")
 
 
@@ -44,15 +42,17 @@ def has_sanitizers(folder: Path) -> bool:
 def build(folder: Path) -> Path:
     """The program, made in `folder`. Raises CalledProcessError."""
     folder.mkdir(parents=True, exist_ok=True)
-    options = [part for directive in DIRECTIVES for part in ("-X", directive)]
-    source = folder / "targets.c"
-    cython = [sys.executable, "-m", "cython", "-3", *options, "-I", str(ROOT), str(HERE / "targets.pyx")]
-    _run([*cython, "-o", str(source)])
-    includes = [f"-I{folder}", f"-I{sysconfig.get_path('include')}"]
-    objects = [folder / "targets.o", folder / "driver.o"]
-    coverage = ["-fsanitize-coverage=trace-pc"]
-    _run([compiler(), *COMPILE, *SECTIONS, *coverage, *includes, "-c", str(source), "-o", str(objects[0])])
-    _run([compiler(), *COMPILE, *SECTIONS, *includes, "-c", str(HERE / "driver.c"), "-o", str(objects[1])])
+    headers = [f"-I{folder}", f"-I{sysconfig.get_path('include')}"]
+    objects = []
+    for module in ("targets", "targets_curve"):
+        options = [part for directive in DIRECTIVES for part in ("-X", directive)]
+        cython = [sys.executable, "-m", "cython", "-3", *options, "-I", str(ROOT), "-I", str(HERE)]
+        _run([*cython, str(HERE / f"{module}.pyx"), "-o", str(folder / f"{module}.c")])
+        objects.append(folder / f"{module}.o")
+        compiled = [*COMPILE, *headers, "-fsanitize-coverage=trace-pc"]
+        _run([compiler(), *compiled, "-c", str(folder / f"{module}.c"), "-o", str(objects[-1])])
+    objects.append(folder / "driver.o")
+    _run([compiler(), *COMPILE, *headers, "-c", str(HERE / "driver.c"), "-o", str(objects[-1])])
     program = folder / "fuzz"
     _run([compiler(), *SANITIZERS, *map(str, objects), *LINK, "-o", str(program)])
     return program

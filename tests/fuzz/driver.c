@@ -11,6 +11,7 @@
 
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 #include "targets.h"
+#include "targets_curve.h"
 
 enum { EDGES = 1 << 16, INPUT_MAX = 24576, KEPT_MAX = 1 << 16, CHANGES_MAX = 8, HANG_S = 20, CLOCK_EVERY = 256 };
 
@@ -34,11 +36,18 @@ typedef struct {
 static const struct {
     const char *name;
     int (*run)(const uint8_t *, size_t); /* 1: understood, 0: refused; aborts where a law does not hold */
+    int needs_sodium;
 } TARGETS[] = {
-    {"zmtp", fuzz_zmtp},         {"greeting", fuzz_greeting},
-    {"ready", fuzz_ready},       {"envelope", fuzz_envelope},
-    {"offers", fuzz_offers},     {"skim", fuzz_skim},
-    {"defect", fuzz_defect},
+    {"zmtp", fuzz_zmtp, 0},
+    {"greeting", fuzz_greeting, 0},
+    {"ready", fuzz_ready, 0},
+    {"envelope", fuzz_envelope, 0},
+    {"offers", fuzz_offers, 0},
+    {"skim", fuzz_skim, 0},
+    {"curve-server", fuzz_curve_server, 1},
+    {"curve-client", fuzz_curve_client, 1},
+    {"box", fuzz_box, 1},
+    {"defect", fuzz_defect, 0},
 };
 enum { TARGET_COUNT = sizeof TARGETS / sizeof *TARGETS };
 
@@ -257,6 +266,26 @@ static void run_mutations(int target, double seconds) {
     }
 }
 
+/* In the order of Sodium in sodium.pxd. NULL: the target rolls its own dice, so that a seed says it all. */
+static const char *SODIUM[] = {
+    "sodium_init", NULL, "sodium_memzero", "sodium_memcmp", NULL, "crypto_scalarmult_base", "crypto_box_beforenm",
+    "crypto_box_easy_afternm", "crypto_box_open_easy_afternm", "crypto_core_hsalsa20", "crypto_stream_salsa20_xor_ic",
+    "crypto_onetimeauth_poly1305_init", "crypto_onetimeauth_poly1305_update", "crypto_onetimeauth_poly1305_final",
+};
+
+static void sodium_load(void) {
+    static void *table[sizeof SODIUM / sizeof *SODIUM];
+    const char *path = getenv("ZPROXY_LIBSODIUM");
+    void *library = path ? dlopen(path, RTLD_NOW) : NULL;
+    if (!library) {
+        fprintf(stderr, "set ZPROXY_LIBSODIUM to the libsodium in pyzmq.libs: %s\n", path ? dlerror() : "it is not");
+        exit(2);
+    }
+    for (size_t index = 0; index < sizeof SODIUM / sizeof *SODIUM; index++)
+        table[index] = SODIUM[index] ? dlsym(library, SODIUM[index]) : NULL;
+    fuzz_sodium(table);
+}
+
 int main(int argc, char **argv) {
     int target = 0;
     while (argc >= 5 && target < TARGET_COUNT && strcmp(TARGETS[target].name, argv[1]) != 0)
@@ -268,6 +297,8 @@ int main(int argc, char **argv) {
     if (argc > 5)
         crash_path = argv[5];
     death_watch();
+    if (TARGETS[target].needs_sodium)
+        sodium_load();
     edges_settle(&edge_count);
     run_corpus(target, argv[2]);
     size_t corpus_count = kept_count;

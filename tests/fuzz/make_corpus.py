@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,22 @@ def commands(said: Inputs) -> Inputs:
     return {name: each[2 : 2 + each[1]] for name, each in behind.items() if len(each) > 2 and each[0] == 4}
 
 
+def pattern(count: int) -> bytes:
+    return bytes(index * 7 % 251 for index in range(count))
+
+
+def curve(raw: Inputs, changed: dict[str, tuple[int, int, int]], secrets: Inputs) -> Inputs:
+    """For each Attack of targets_curve.pyx, in its order; `changed`: which command, place, change."""
+    made = {f"raw-{name}": bytes([2 * step]) + body for step, (name, body) in enumerate(raw.items())}
+    for step, name in enumerate(raw):
+        made |= {f"genuine-{name}": bytes([2 * step + 1, 0]), f"shorter-{name}": bytes([2 * step + 1, 0xFF])}
+    for name, (step, place, change) in changed.items():
+        made[f"changed-{name}"] = struct.pack("<BBHB", 2 * step + 1, 0, place, change)
+    properties = {name: body[6:] for name, body in commands(recorded("connections")).items() if body[1:6] == b"READY"}
+    made |= {f"sealed-properties-of-{name}": b"\4" + said for name, said in properties.items()}
+    return made | {f"sealed-secret-{name}": b"\5" + secret for name, secret in secrets.items()}
+
+
 def inputs() -> dict[str, Inputs]:
     malformed = vectors("malformed")
     connections = recorded("connections")
@@ -51,6 +68,32 @@ def inputs() -> dict[str, Inputs]:
         "envelope": of_vectors(vectors("envelopes")) | of_vectors(malformed["envelopes"], "malformed-"),
         "offers": of_vectors(vectors("offers")) | of_vectors(malformed["offers"], "malformed-"),
         "skim": of_vectors(vectors("contents")) | of_vectors(malformed["contents"], "malformed-"),
+        "curve-server": curve(
+            {"hello": b"\x05HELLO\1\0" + bytes(72) + pattern(120), "initiate": b"\x08INITIATE" + pattern(300)},
+            changed={"highest-bit-of-the-key": (0, 111, 0x80), "cookie": (1, 9, 1), "vouch": (1, 180, 1)},
+            secrets={"nobody": bytes(128), "short": bytes(127), "some": pattern(300)},
+        ),
+        "curve-client": curve(
+            {"welcome": b"\x07WELCOME" + pattern(160), "ready": b"\x05READY" + pattern(60)},
+            changed={"nonce": (0, 8, 1), "box": (0, 167, 1), "ready-nonce": (1, 13, 1), "ready-box": (1, 20, 0xFF)},
+            secrets={
+                "key-zero": b"",
+                "key-one": b"\1",
+                "key-minus-one": b"\xec" + b"\xff" * 30 + b"\x7f",
+                "any": pattern(128),
+            },
+        ),
+        "box": {
+            "body": b"\0\x10\0\x07MESSAGE" + bytes(7) + b"\1" + pattern(40),
+            "body-of-nonce-0": b"\0\x10\0\x07MESSAGE" + bytes(8) + pattern(17),
+            "body-short": b"\0\x10\0\x07MESSAGE" + bytes(7) + b"\1" + pattern(16),
+            "body-of-the-last-nonce": b"\0\x10\0\x07MESSAGE" + b"\xff" * 8 + pattern(100),
+            "sealed-nothing": b"\3\x10\0",
+            "sealed-with-nonce-0": b"\1\0\0text",
+            "sealed-in-bytes": b"\3\0\0" + pattern(130),
+            "sealed-over-blocks": b"\5\x1f\0" + pattern(300),
+            "sealed-whole": b"\7\xff\x1f" + pattern(600),
+        },
         "defect": {"nothing": b"abcdef"},
     }
 

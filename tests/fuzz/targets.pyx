@@ -1,4 +1,5 @@
-"""Targets: one function for each reader of hostile bytes; driver.c calls them, no Python is there.
+"""Targets: one function for each reader of hostile bytes; driver.c calls them, no Python is there. Those of
+CURVE: targets_curve.pyx.
 
 Each takes one input, reads it as the relay would, and holds what came out to a law; one that does not hold aborts.
 Returns 1 where the input was understood, 0 where it was refused: the driver counts both.
@@ -7,15 +8,16 @@ The readers are the relay's own: what is inline in their .pxd is compiled again 
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport abort, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 
+from laws cimport hold, lies_within, properties_check
 from zproxy.envelope cimport (
     ENVELOPE_BYTES_MAX, FAULT_NONE, EnvelopeView, Offer, envelope_read, envelope_write, offer_next
 )
 from zproxy.relay.handshake cimport (
     GREETING_BYTES, GREETING_NEED, GREETING_OK, MECHANISM_CURVE, MECHANISM_NULL, GreetingCode, Mechanism, Ready,
-    greeting_read, pong_write, properties_read, ready_read
+    greeting_read, pong_write, ready_read
 )
 from zproxy.relay.zmtp cimport (
     FRAME_MORE, LONG_HEADER_BYTES, ROUTING_ID_MAX, SCAN_COMMAND, SCAN_MESSAGE, SCAN_NEED, Frame, ScanCode,
@@ -26,15 +28,6 @@ from zproxy.skim cimport SKIM_NONE, skim_content, skim_value
 cdef enum:
     MAX_MESSAGE_BYTES = 4096    # small, so that inputs reach it
     PONG_BYTES_MAX = 23
-
-
-cdef inline void hold(bint law) noexcept nogil:
-    if not law:
-        abort()
-
-
-cdef inline bint lies_within(const uint8_t* part, size_t part_bytes, const uint8_t* bytes, size_t count) noexcept nogil:
-    return bytes <= part and part_bytes <= count and <size_t>(part - bytes) <= count - part_bytes
 
 
 # ---- frames ----
@@ -103,14 +96,6 @@ cdef public int fuzz_greeting(const uint8_t* bytes, size_t count) noexcept nogil
     cdef GreetingCode curve = greeting_judge(bytes, count, MECHANISM_CURVE)
     hold(null != GREETING_OK or curve != GREETING_OK)
     return null == GREETING_OK or curve == GREETING_OK
-
-
-cdef bint properties_check(const uint8_t* bytes, size_t count) noexcept nogil:
-    cdef Ready ready
-    if not properties_read(bytes, count, &ready):
-        return False
-    hold(lies_within(ready.routing_id, ready.routing_id_bytes, bytes, count))
-    return True
 
 
 # A READY, a PING, or properties alone.
