@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from support.registries import RegistryFolder
 
 from zproxy._relay import BACKEND, FRONTEND, Question
 from zproxy.broker.access import permits_pack
-from zproxy.errors import SettingError
+from zproxy.errors import RelayStuck, SettingError
 from zproxy.security.gate import Answer, Gate
 from zproxy.security.keys import new_pair
+from zproxy.security.registry import Registry, load
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 
@@ -26,6 +28,7 @@ class Door:
         self.has_ended = False
         self.permits = b""
         self.revoked: list[tuple[bytes, bool]] = []
+        self.is_stuck = False
 
     def questions(self, timeout_ms: int) -> list[Question]:
         return []
@@ -37,6 +40,8 @@ class Door:
         self.permits = packed
 
     def revoke(self, key: bytes, is_plain_only: bool = False) -> None:
+        if self.is_stuck:
+            raise RelayStuck("it does not listen")
         self.revoked.append((key, is_plain_only))
 
 
@@ -156,6 +161,73 @@ def test_a_mistake_leaves_the_old_rules(folder: RegistryFolder) -> None:
         gate.reload()
     assert (gate.generation, door.permits, door.revoked) == (1, permits, [])
     assert gate.judge(question(pair.public), NOW).reason == ""
+
+
+def test_what_a_stuck_relay_was_not_told_the_next_reload_tells(folder: RegistryFolder) -> None:
+    pair = folder.enter("a")
+    door = Door()
+    gate = Gate(door, folder.path)
+    folder.leave("a")
+    door.is_stuck = True
+    with pytest.raises(RelayStuck):
+        gate.reload()
+    assert gate.generation == 1
+    door.is_stuck = False
+    assert gate.reload().revoked == ["a"]
+    assert door.revoked == [(pair.public, False)]
+
+
+def test_of_two_reloads_the_one_that_read_last_counts(
+    folder: RegistryFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first has read, and is held up, while the second would overtake it."""
+    pair = folder.enter("a")
+    gate = Gate(Door(), folder.path)
+    has_read, may_go_on = threading.Event(), threading.Event()
+
+    def slow(path: Path) -> Registry:
+        found = load(path)
+        if not has_read.is_set():
+            has_read.set()
+            may_go_on.wait(10)
+        return found
+
+    monkeypatch.setattr("zproxy.security.gate.load", slow)
+    first, second = (threading.Thread(target=gate.reload) for _ in range(2))
+    first.start()
+    assert has_read.wait(10)
+    folder.leave("a")
+    second.start()
+    second.join(0.05)  # it has to wait: were it done by now, the first would put the older rules back
+    may_go_on.set()
+    for thread in (first, second):
+        thread.join(10)
+    assert gate.generation == 3
+    assert gate.judge(question(pair.public), NOW).reason == "unknown_key"
+
+
+def test_a_name_of_two_keys_is_revoked_once(folder: RegistryFolder) -> None:
+    pairs = new_pair(), new_pair()
+    folder.enter("a", "node", "", *pairs)
+    door = Door()
+    gate = Gate(door, folder.path)
+    folder.leave("a")
+    assert gate.reload().revoked == ["a"]
+    assert door.revoked == [(pair.public, False) for pair in pairs]
+
+
+def test_a_reload_does_not_revoke_again_what_is_over_already(folder: RegistryFolder) -> None:
+    pair = folder.enter("a", "node", "not_after = 2020-01-01")
+    door = Door()
+    gate = Gate(door, folder.path, lambda: NOW)
+    gate.expire(NOW)
+    gate.reload()
+    gate.expire(NOW)
+    assert door.revoked == [(pair.public, False)]
+    folder.enter("a", "node", "not_after = 2027-01-01", pair)
+    gate.reload()
+    gate.expire(NOW + timedelta(days=365))
+    assert door.revoked == [(pair.public, False)] * 2, "it was let in again, and is over again"
 
 
 def test_what_changes_is_audited_a_line_each(folder: RegistryFolder) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -31,9 +32,12 @@ logger = logging.getLogger("zproxy")
 
 
 class Audit:
-    """One log. A disk that takes nothing costs lines, and nobody his connection: the proxy's own log says so once."""
+    """One log, for any thread. A disk that takes nothing costs lines, and nobody his connection: the proxy's own log
+    says so once.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self._lock = threading.Lock()
         self._throttle: Throttle[tuple[str, str]] = Throttle()
         self._folded_at = time.monotonic()
         self._has_failed = False
@@ -42,16 +46,18 @@ class Audit:
 
     def write(self, event: str, **fields: str) -> None:
         """One line, of the fields that say something."""
-        kind = (event, fields.get("reason", ""))
-        if self._throttle.admits(kind, BURST, PER_SECOND, time.monotonic()):
-            self._put(event, {name: value for name, value in fields.items() if value})
-        if time.monotonic() - self._folded_at > FOLD_S:
-            self._fold()
+        kind, now = (event, fields.get("reason", "")), time.monotonic()
+        with self._lock:
+            if self._throttle.admits(kind, BURST, PER_SECOND, now):
+                self._put(event, {name: value for name, value in fields.items() if value})
+            if now - self._folded_at > FOLD_S:
+                self._fold()
 
     def close(self) -> None:
-        self._fold()
-        if self._handler is not None:
-            self._handler.close()
+        with self._lock:
+            self._fold()
+            if self._handler is not None:
+                self._handler.close()
 
     def _fold(self) -> None:
         self._folded_at = time.monotonic()

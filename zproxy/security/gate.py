@@ -74,6 +74,7 @@ class Gate:
         self.generation = 1
         self._door = door
         self._now = now
+        self._reading = threading.Lock()  # one reload at a time: the one that read last is the one that counts
         self._lock = threading.Lock()
         self._registry = load(folder)
         self._numbers: dict[str, int] = {}  # name → row of its rights, for as long as this gate lives
@@ -127,23 +128,45 @@ class Gate:
     # ---- rules ----
 
     def reload(self) -> Change:
-        """Reads the registry anew and makes it count; where it is not right, the old one stays. Raises SettingError."""
+        """Reads the registry anew and makes it count; where it is not right, the old one stays.
+
+        Raises SettingError, RelayStuck.
+        """
+        with self._reading:
+            newest = self._read()
+            with self._lock:
+                revoked = self._swap(newest)
+            self.generation += 1
+            change = Change(self.generation, len(newest.identities), revoked)
+        self._audit.write("reloaded", reason=f"generation {change.generation}, {change.nodes} identities")
+        return change
+
+    def _read(self) -> Registry:
         try:
-            newest = load(self.folder)
+            return load(self.folder)
         except SettingError as error:
             self._audit.write("reload_refused", reason=str(error))
             raise
-        with self._lock:
-            before, self._registry = self._registry, newest
-            self.generation += 1
+
+    def _swap(self, newest: Registry) -> list[str]:
+        """The names of whom it revoked. Where the relay does not take it, the next reload begins at the old rules."""
+        before, self._registry = self._registry, newest
+        try:
             self._set_permits()
-            revoked = [self._revoke(key, before, "revoked") for key in before.keys if self._has_lost(key, before)]
             for key in before.keys:
                 if self._has_lost_raw(key, before):
                     self._door.revoke(key, True)
-            self._expired.clear()
-        self._audit.write("reloaded", reason=f"generation {self.generation}, {len(newest.identities)} identities")
-        return Change(self.generation, len(newest.identities), revoked)
+            revoked = [self._revoke(key, before, "revoked") for key in before.keys if self._has_lost(key, before)]
+        except BaseException:
+            self._registry = before
+            raise
+        now = self._now()
+        self._expired = {key for key in self._expired if self._is_over(key, now)}
+        return list(dict.fromkeys(revoked))
+
+    def _is_over(self, key: bytes, now: datetime) -> bool:
+        identity = self._registry.find(key)
+        return identity is not None and identity.has_expired(now)
 
     def _has_lost(self, key: bytes, before: Registry) -> bool:
         """Is it another's now, or another role's, or nobody's?"""
@@ -173,13 +196,7 @@ class Gate:
     def expire(self, now: datetime) -> None:
         """Keys whose time is over by `now` are revoked."""
         with self._lock:
-            over = [
-                key
-                for identity in self._registry.identities.values()
-                if identity.has_expired(now)
-                for key in identity.keys
-                if key not in self._expired
-            ]
+            over = [key for key in self._registry.keys if key not in self._expired and self._is_over(key, now)]
             for key in over:
                 self._revoke(key, self._registry, "expired")
             self._expired.update(over)
