@@ -100,7 +100,8 @@ def test_a_key_ends_when_its_day_does_or_at_its_moment(tmp_path: Path, written: 
         ('[groups.g]\nmax_message = "1025TiB"', "groups.g.max_message: '1025TiB' is too large"),
         ('[groups.g]\nrate_bytes = "fast"', "groups.g.rate_bytes: 'fast' is no size"),
         ("[groups.g]\nallowed = []", "groups.g.allowed: there is no such field"),
-        ("[nodes.a", "line 1"),
+        ("[nodes.a", "at the end of a table declaration"),
+        ("[nodes.a]\nkeys = 1 1", "line 2"),
     ],
 )
 def test_a_mistake_is_named_by_file_and_place(tmp_path: Path, text: str, said: str) -> None:

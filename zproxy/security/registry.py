@@ -10,6 +10,8 @@
 
 A node may use what its groups allow, and what its own `allow` adds; the same of `serve`. Of limits the strictest of its
 groups holds. Who has no `allow` may use nothing. Read whole or not at all: one mistake, and the old rules stay.
+
+Read by tomllib, edited by tomlkit, which keeps comments and takes a dozen times as long: 1.1 s for 1,000 nodes.
 """
 
 from __future__ import annotations
@@ -18,20 +20,23 @@ import contextlib
 import fcntl
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
 from zproxy import units
 from zproxy.broker.access import Permit
 from zproxy.errors import SettingError
 from zproxy.naming import NAME_RULE, is_name
 from zproxy.security.keys import key_of
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 FILE_NAME = "registry.toml"
 SERVER_NAME = "server"  # of the proxy's own key files
@@ -120,8 +125,8 @@ def load(folder: Path) -> Registry:
 def parse(text: str) -> Registry:
     """Raises _Fault, which `load` turns into what people read."""
     try:
-        tables = tomlkit.parse(text).unwrap()
-    except (TOMLKitError, RecursionError) as error:
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise _Fault(str(error)) from None
     _known(tables, "", ("nodes", "groups"))
     groups = {
@@ -283,6 +288,8 @@ def editing(folder: Path) -> Iterator[Any]:
 
     Raises SettingError, and then nothing was written.
     """
+    import tomlkit  # a proxy edits nothing
+
     path = folder / FILE_NAME
     with _locked(folder):
         load(folder)
