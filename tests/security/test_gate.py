@@ -177,9 +177,7 @@ def test_what_a_stuck_relay_was_not_told_the_next_reload_tells(folder: RegistryF
     assert door.revoked == [(pair.public, False)]
 
 
-def test_of_two_reloads_the_one_that_read_last_counts(
-    folder: RegistryFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_two_reloads_the_one_that_read_last_counts(folder: RegistryFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first has read, and is held up, while the second would overtake it."""
     pair = folder.enter("a")
     gate = Gate(Door(), folder.path)

@@ -108,11 +108,42 @@ def test_check_names_what_is_not_in_order(run: Run, tmp_path: Path) -> None:
         assert finding in checked.stdout
 
 
+def test_check_finds_all_there_is_to_find(run: Run, tmp_path: Path) -> None:
+    succeed(run, "keys", "init", "--registry", "reg")
+    folder = tmp_path / "reg"
+    (folder / "broken.key").write_text("no key")
+    (folder / "registry.toml").chmod(0o666)
+    checked = run("keys", "check", "--registry", "reg")
+    assert (checked.returncode, checked.stderr) == (1, "")
+    assert f"{folder / 'broken.key'} is no key file" in checked.stdout
+    assert f"chmod 644 {folder / 'registry.toml'}" in checked.stdout
+    (folder / "registry.toml").write_text("[nodes.a]\nrole = 1\n")
+    checked = run("keys", "check", "--registry", "reg")
+    assert (checked.returncode, checked.stderr) == (1, "")
+    assert "nodes.a.role: 1 is no role" in checked.stdout and "can be written by others" in checked.stdout
+
+
+def test_init_makes_all_of_it_or_nothing(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "m1.key_secret").touch()
+    done = run("keys", "init", "node1", "--master", "m1", "--registry", "reg")
+    assert (done.returncode, (tmp_path / "reg").exists()) == (2, False)
+    assert "m1.key_secret is there already" in done.stderr
+
+
+def test_init_keeps_what_git_ignores_already(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "reg").mkdir()
+    (tmp_path / "reg" / ".gitignore").write_text("*.bak\naudit.log*")
+    succeed(run, "keys", "init", "--registry", "reg")
+    assert (tmp_path / "reg" / ".gitignore").read_text() == "*.bak\naudit.log*\n*.key_secret\n"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["new", "node1"], "there is no registry in"),
         (["list"], "zproxy keys init makes a registry"),
+        (["check"], "zproxy keys init makes one"),
+        (["init", "--registry", "/proc/nowhere"], "choose another folder with --registry"),
         (["init", "bad name"], "'bad name' is no name"),
         (["rotate"], "Missing argument"),
     ],

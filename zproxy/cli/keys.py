@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -44,7 +45,8 @@ from zproxy.security.registry import (
 
 F = TypeVar("F", bound=Callable[..., Any])
 SOON = timedelta(days=14)
-IGNORED = f"*{SECRET_SUFFIX}\naudit.log*\n"
+IGNORED = (f"*{SECRET_SUFFIX}", "audit.log*")
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def registry_option(command: F) -> F:
@@ -91,18 +93,36 @@ def init(nodes: tuple[str, ...], masters: tuple[str, ...], folder: Path | None) 
     path = chosen(folder)
     if (path / FILE_NAME).exists():
         raise SettingError(f"{path} has a registry already: zproxy keys list shows who is in it")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    pair = new_pair()
-    write_secret(path / f"{SERVER_NAME}{SECRET_SUFFIX}", pair)
-    write_public(path / f"{SERVER_NAME}{PUBLIC_SUFFIX}", pair.public)
-    (path / ".gitignore").write_text(IGNORED)
-    (path / FILE_NAME).write_text(NEW)
+    for name in (*nodes, *masters):
+        secret_file(name, None, path)  # all of it, or nothing
+    with written(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pair = new_pair()
+        write_secret(path / f"{SERVER_NAME}{SECRET_SUFFIX}", pair)
+        write_public(path / f"{SERVER_NAME}{PUBLIC_SUFFIX}", pair.public)
+        ignore(path / ".gitignore")
+        (path / FILE_NAME).write_text(NEW)
     click.echo(f"made the registry {path}; the proxy's key is {fingerprint(pair.public)}")
     click.echo(f"give nodes and masters {path / (SERVER_NAME + PUBLIC_SUFFIX)}")
     for name in nodes:
         admit(path, name, "node", None)
     for name in masters:
         admit(path, name, "master", None)
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Around what makes the registry. Raises SettingError where it cannot be."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingError(f"cannot make {path}: {error.strerror}: choose another folder with --registry") from error
+
+
+def ignore(path: Path) -> None:
+    """Adds what git is not to see to what it does not see already."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.write_text("\n".join([*lines, *(line for line in IGNORED if line not in lines), ""]))
 
 
 node_argument = click.argument("node", callback=checked_name)
@@ -260,7 +280,9 @@ def until(identity: Identity) -> str:
 def check(context: click.Context, folder: Path | None) -> None:
     """Read the registry over: mistakes, permissions, keys that end soon or belong to nobody. Exit code 1: findings."""
     path = chosen(folder)
-    findings = [*of_files(path), *of_registry(path, load(path))]
+    if not (path / FILE_NAME).exists():
+        raise SettingError(f"there is no registry in {path}: zproxy keys init makes one")
+    findings = [*of_files(path), *of_registry(path)]
     for finding in findings:
         click.echo(finding)
     if not findings:
@@ -269,8 +291,9 @@ def check(context: click.Context, folder: Path | None) -> None:
 
 
 def of_files(path: Path) -> Iterator[str]:
-    if stat.S_IMODE(path.stat().st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
-        yield f"{path} can be written by others: chmod 700 {path}"
+    for ours, mode in ((path, 700), (path / FILE_NAME, 644)):
+        if ours.stat().st_mode & OTHERS_WRITE:
+            yield f"{ours} can be written by others: chmod {mode} {ours}"
     for secret in sorted(path.glob(f"*{SECRET_SUFFIX}")):
         if secret.stat().st_mode & OTHERS:
             yield f"{secret} can be read by others: chmod 600 {secret}"
@@ -284,19 +307,36 @@ def of_files(path: Path) -> Iterator[str]:
         yield str(error)
 
 
-def of_registry(path: Path, registry: Registry) -> Iterator[str]:
+def of_registry(path: Path) -> Iterator[str]:
+    try:
+        registry = load(path)
+    except SettingError as error:
+        yield str(error)
+        return
     now = datetime.now(timezone.utc)
     for each in registry.identities.values():
-        if each.has_expired(now):
-            yield f"{each.name} has not come in since {until(each)}: renew not_after, or revoke it"
-        elif each.not_after and each.not_after - now < SOON:
-            yield f"{each.name} comes in until {until(each)} only: rotate it, and renew not_after"
-        if not each.keys:
-            yield f"{each.name} has no key: zproxy keys rotate {each.name}"
-        if each.role == "node" and not each.permit.allow:
-            yield f"{each.name} may use nothing: give it allow, or a group that has it"
-        if each.role == "master" and not each.permit.serve:
-            yield f"{each.name} may serve nothing: give it serve, or a group that has it"
+        yield from of_identity(each, now)
     for public in sorted(path.glob(f"*{PUBLIC_SUFFIX}")):
-        if public.stem != SERVER_NAME and registry.find(read_public(public)) is None:
+        if public.stem != SERVER_NAME:
+            yield from of_public_file(public, registry)
+
+
+def of_identity(each: Identity, now: datetime) -> Iterator[str]:
+    if each.has_expired(now):
+        yield f"{each.name} has not come in since {until(each)}: renew not_after, or revoke it"
+    elif each.not_after and each.not_after - now < SOON:
+        yield f"{each.name} comes in until {until(each)} only: rotate it, and renew not_after"
+    if not each.keys:
+        yield f"{each.name} has no key: zproxy keys rotate {each.name}"
+    if each.role == "node" and not each.permit.allow:
+        yield f"{each.name} may use nothing: give it allow, or a group that has it"
+    if each.role == "master" and not each.permit.serve:
+        yield f"{each.name} may serve nothing: give it serve, or a group that has it"
+
+
+def of_public_file(public: Path, registry: Registry) -> Iterator[str]:
+    try:
+        if registry.find(read_public(public)) is None:
             yield f"{public} is a key of nobody in the registry: zproxy keys add NODE {public}"
+    except SettingError as error:
+        yield str(error)
