@@ -161,6 +161,11 @@ def test_a_secret_never_lies_within_the_registry(run: Run, tmp_path: Path) -> No
     assert load(tmp_path / "reg").identities == {}
 
 
+def test_a_revocation_that_no_proxy_heard_of_says_so(run: Run) -> None:
+    succeed(run, "keys", "init", "node1", "--registry", "reg")
+    assert "no proxy was told" in succeed(run, "keys", "revoke", "node1", "--registry", "reg")
+
+
 def test_running_proxies_are_told_at_once(run: Run, tmp_path: Path) -> None:
     succeed(run, "keys", "init", "node1", "--registry", "reg")
     environment = {**os.environ, "ZPROXY_RUNTIME_DIR": str(tmp_path / "run")}
@@ -169,11 +174,12 @@ def test_running_proxies_are_told_at_once(run: Run, tmp_path: Path) -> None:
          "--backend", "tcp://127.0.0.1:0"],
         cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
+    (tmp_path / "alias").symlink_to("reg")
     try:
         assert proxy.stdout is not None and proxy.stdout.readline().startswith("ready ")
         assert "holds generation 2" in succeed(run, "keys", "new", "node2", "--registry", "reg")
         assert "holds generation 3: 2 names" in succeed(run, "reload")
-        assert "holds generation 4" in succeed(run, "keys", "revoke", "node1", "--registry", "reg")
+        assert "holds generation 4" in succeed(run, "keys", "revoke", "node1", "--registry", "alias")
         (tmp_path / "reg" / "registry.toml").write_text("[nodes.a]\nrole = 1\n")
         refused = run("reload")
         assert (refused.returncode, refused.stdout) == (2, "")

@@ -248,7 +248,8 @@ def revoke(node: str, key: str | None, folder: Path | None) -> None:
                 raise SettingError(f"{node} has no key {key}: zproxy keys list shows those it has")
             document["nodes"][node]["keys"] = left
     click.echo(f"{node} does not come in any more{f' by {key}' if key else ''}")
-    tell_all(path)
+    if not tell_all(path):
+        click.echo("no proxy was told: one whose control socket lies elsewhere needs zproxy reload --control PATH")
 
 
 def known(document: Any, node: str) -> None:

@@ -27,8 +27,12 @@ def reload(path: Path | None) -> None:
     click.echo(f"the proxy at {chosen} holds generation {change['generation']}: {change['nodes']} names{revoked}")
 
 
-def tell_all(folder: Path) -> None:
-    """Every proxy of this user that has this registry; says which. One that refuses it does not end the command."""
+def tell_all(folder: Path) -> bool:
+    """Every proxy of this user that has this registry; says which. Was there one?
+
+    One that refuses it does not end the command.
+    """
+    is_told = False
     for path in control.running():
         try:
             change = msgspec.json.decode(control.ask(path, "reload", str(folder)))
@@ -37,3 +41,5 @@ def tell_all(folder: Path) -> None:
             continue
         if change is not None:
             click.echo(f"the proxy at {path} holds generation {change['generation']}")
+            is_told = True
+    return is_told

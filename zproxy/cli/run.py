@@ -147,8 +147,9 @@ def drain_worker(proxy: Proxy, name: str) -> None:
 
 
 def reload(proxy: Proxy, folder: str) -> dict[str, Any] | None:
-    """What has changed; None: `folder` is another proxy's registry, "" anybody's. Raises ControlRefused."""
-    if folder and folder != proxy.settings.registry:
+    """What has changed; None: `folder` is another proxy's registry, "" anybody's. Raises SettingError."""
+    ours = proxy.settings.registry
+    if folder and not (ours and os.path.realpath(folder) == os.path.realpath(ours)):
         return None
     try:
         change = proxy.reload()
