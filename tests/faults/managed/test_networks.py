@@ -30,7 +30,7 @@ def test_a_network_that_parts_and_comes_back_loses_nothing(
     load.master(proxy.backend, concurrency=4)
     parted = load.node(links[0].endpoint, requests // 2, work_ms=2, options={"timeout": 300.0})
     load.node(proxy.frontend, requests // 2, work_ms=2, options={"timeout": 300.0})
-    lengths = [1.0, 10.0, 60.0] if requests > IS_SOAK else [1.0, 9.0]
+    lengths = [1.0, 10.0, 60.0] if requests > IS_SOAK else [1.0, 7.0]
     for number, seconds in enumerate(lengths):
         parted.wait_answered((number + 1) * parted.requests // (len(lengths) + 1))
         for link in links:
