@@ -2,7 +2,7 @@
 
     relay ─► events ─► entry_of ─► throttle ─► logger "zproxy"
                 ├► a failed attempt ─► resolver
-                └► what was denied ─► the audit, where there is one
+                └► what was denied, and who has gone ─► the audit, where there is one
 
 Every WATCH_S, and at the end, it tells what the relay had to drop since, and what the throttle kept back.
 """
@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from zproxy._relay import Event, Relay
 from zproxy.entries import LOSSES, TROUBLES, Entry, Field, entry_of, entry_of_loss
@@ -38,12 +39,12 @@ class Observer:
         relay: Relay,
         endpoints: Sequence[str],
         resolver: Resolver,
-        denied: Callable[[Event], None] = lambda event: None,
+        told: Mapping[str, Callable[[Event], None]] = MappingProxyType({}),
     ) -> None:
         self._relay = relay
         self._endpoints = endpoints  # by the number the relay knows them by
         self._resolver = resolver
-        self._denied = denied
+        self._told = told  # by its kind, who else is told of an event
         self._throttle: Throttle[Kind] = Throttle()
         self._lost = dict.fromkeys((*LOSSES, *TROUBLES), 0)
         self._thread = threading.Thread(target=self._run, name="zproxy-observer", daemon=True)
@@ -64,8 +65,8 @@ class Observer:
                 is_last = False  # there may be more
                 if event.kind != "stopped":
                     self._log(entry_of(event, self._endpoints[event.endpoint]))
-                if event.kind == "denied":
-                    self._denied(event)
+                if event.kind in self._told:
+                    self._told[event.kind](event)
                 if event.kind in ("connect_failed", "refused"):
                     self._resolver.failed(event.endpoint)
             if is_last or time.monotonic() >= watch_at:

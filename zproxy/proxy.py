@@ -107,8 +107,9 @@ class Proxy:
         self._texts: list[str] = []  # of all endpoints, by the number the relay knows them by
         self._bound: dict[int, list[Bound]] = {FRONTEND: [], BACKEND: []}
         self._release = weakref.finalize(self, _release, self._relay, self._bound, os.getpid())
-        denied = self._gate.denied if self._gate is not None else lambda event: None
-        self._observer = Observer(self._relay, self._texts, self._resolver, denied)
+        gate = self._gate
+        told = {} if gate is None else {"denied": gate.denied, "disconnected": gate.disconnected}
+        self._observer = Observer(self._relay, self._texts, self._resolver, told)
         try:
             self._open(FRONTEND, self.settings.frontend, self.settings.frontend_connect)
             self._open(BACKEND, self.settings.backend, self.settings.backend_connect)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,45 @@ def test_a_folder_that_takes_nothing_costs_lines_and_no_more(tmp_path: Path) -> 
     audit = Audit(tmp_path / "gone")
     audit.write("refused", reason="expired")
     audit.close()
+
+
+def test_two_proxies_of_one_registry_go_on_in_the_file_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zproxy.security.audit.FILE_BYTES", 400)
+    one, other = Audit(tmp_path), Audit(tmp_path)
+    for number in range(10):
+        for audit in (one, other):
+            audit.write("refused", node=f"rank{number}")
+    one.close()
+    other.close()
+    files = sorted(tmp_path.iterdir())
+    assert all(300 < path.stat().st_size <= 400 for path in files if path.name != "audit.log")
+    said = [json.loads(line)["node"] for path in files for line in path.read_text().splitlines()]
+    assert sorted(said) == sorted(2 * [f"rank{number}" for number in range(10)])
+
+
+def test_lines_of_several_threads_stay_whole_and_none_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zproxy.security.audit.FILE_BYTES", 10_000)
+    monkeypatch.setattr("zproxy.security.audit.FILES_KEPT", 100)
+    audit = Audit(tmp_path)
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda number: audit.write("refused", node=str(number)), range(BURST)))
+    audit.close()
+    said = [json.loads(line)["node"] for path in tmp_path.iterdir() for line in path.read_text().splitlines()]
+    assert sorted(said, key=int) == [str(number) for number in range(BURST)]
+
+
+def test_a_log_that_cannot_be_written_is_told_once_and_again_after_it_could(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    audit = Audit(tmp_path)
+    (tmp_path / "audit.log").mkdir()
+    for _ in range(3):
+        audit.write("refused")
+    assert [record.getMessage().count("cannot write") for record in caplog.records] == [1]
+    (tmp_path / "audit.log").rmdir()
+    audit.write("refused", node="rank7")
+    audit.close()
+    (line,) = lines(tmp_path)
+    assert line["node"] == "rank7"

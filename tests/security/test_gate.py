@@ -7,11 +7,12 @@ import os
 import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.registries import RegistryFolder
 
-from zproxy._relay import BACKEND, FRONTEND, Question
+from zproxy._relay import BACKEND, FRONTEND, Event, Question
 from zproxy.broker.access import permits_pack
 from zproxy.errors import RelayStuck, SettingError
 from zproxy.security.gate import Answer, Gate
@@ -228,13 +229,60 @@ def test_a_reload_does_not_revoke_again_what_is_over_already(folder: RegistryFol
     assert door.revoked == [(pair.public, False)] * 2, "it was let in again, and is over again"
 
 
+def audited(gate: Gate, folder: RegistryFolder) -> list[dict[str, Any]]:
+    """The audit's lines."""
+    gate.close()
+    return [json.loads(line) for line in (folder.path / "audit.log").read_text().splitlines()]
+
+
 def test_what_changes_is_audited_a_line_each(folder: RegistryFolder) -> None:
-    folder.enter("a")
+    for name in "abd":
+        folder.enter(name)
     gate = Gate(Door(), folder.path)
     folder.leave("a")
-    gate.reload()
-    gate.close()
-    lines = [json.loads(line) for line in (folder.path / "audit.log").read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["revoked", "reloaded"]
-    assert lines[0]["node"] == "a"
+    folder.enter("b")  # with another key
+    folder.enter("c")
+    folder.regroup('[groups.nodes]\nallow = ["progress"]\n')
+    change = gate.reload()
+    assert (change.added, change.removed) == (["nodes.c"], ["groups.masters", "nodes.a"])
+    assert change.changed == ["groups.nodes", "nodes.b"]
+    lines = audited(gate, folder)
+    assert [(line["event"], line.get("place") or line.get("node")) for line in lines] == [
+        ("revoked", "a"),
+        ("revoked", "b"),
+        ("rule", "nodes.c"),
+        ("rule", "groups.masters"),
+        ("rule", "nodes.a"),
+        ("rule", "groups.nodes"),
+        ("rule", "nodes.b"),
+        ("reloaded", None),
+    ]
     assert (folder.path / "audit.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_over_before_the_start_is_no_news(folder: RegistryFolder) -> None:
+    folder.enter("a", "node", "not_after = 2026-05-31")
+    door = Door()
+    door.has_ended = True
+    gate = Gate(door, folder.path, lambda: NOW)
+    gate.start()
+    gate.expire(NOW)
+    gate.join(10)
+    assert (door.revoked, (folder.path / "audit.log").exists()) == ([], False)
+
+
+def test_a_clock_that_was_set_back_ends_a_key_again(folder: RegistryFolder) -> None:
+    pair = folder.enter("a", "node", "not_after = 2026-05-31")
+    door = Door()
+    gate = Gate(door, folder.path)
+    for now in (NOW, NOW - timedelta(days=1), NOW, NOW):
+        gate.expire(now)
+    assert door.revoked == [(pair.public, False)] * 2
+
+
+def test_a_takeover_is_audited_and_another_end_is_not(folder: RegistryFolder) -> None:
+    gate = Gate(Door(), folder.path)
+    for reason in ("fenced", "eof"):
+        gate.disconnected(Event("disconnected", FRONTEND, 0, reason, "10.0.0.7:51000", b"", "DEALER", 0, 0, "a"))
+    (line,) = audited(gate, folder)
+    assert (line["event"], line["node"], line["address"]) == ("takeover", "a", "10.0.0.7:51000")

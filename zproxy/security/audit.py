@@ -1,10 +1,11 @@
-"""Audit: one line of JSON for each who was let in, refused or revoked, and each change of rules.
+"""Audit: one line of JSON for each who was let in, refused, revoked or taken over, and each change of rules.
 
     {"time": "2026-01-31T12:00:00.123Z", "event": "refused", "node": "rank7", "fingerprint": "SHA256:…",
      "address": "10.0.0.7:51000", "side": "frontend", "reason": "expired"}
 
-In DIR/audit.log, for its owner alone, rotated. What comes too fast is folded into a line with `count`: a broken peer
-that tries again for ever fills no disk. JSON escapes what a peer may have put into a name: a line stays a line.
+In DIR/audit.log, for its owner alone, rotated; several proxies of one registry may share it. What comes too fast is
+folded into a line with `count`: a broken peer that tries again for ever fills no disk. JSON escapes what a peer may
+have put into a name: a line stays a line.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ class Audit:
         self._path = folder / FILE_NAME
         self._handler: RotatingFileHandler | None = None
 
-    def write(self, event: str, **fields: str) -> None:
-        """One line, of the fields that say something."""
-        kind, now = (event, fields.get("reason", "")), time.monotonic()
+    def write(self, event: str, reason: str = "", **fields: str | int) -> None:
+        """One line, of the fields that say something. `reason`: one of few; each fills the log only so fast."""
+        now = time.monotonic()
         with self._lock:
-            if self._throttle.admits(kind, BURST, PER_SECOND, now):
-                self._put(event, {name: value for name, value in fields.items() if value})
+            if self._throttle.admits((event, reason), BURST, PER_SECOND, now):
+                self._put(event, {name: value for name, value in {**fields, "reason": reason}.items() if value})
             if now - self._folded_at > FOLD_S:
                 self._fold()
 
@@ -69,6 +70,7 @@ class Audit:
         line = json.dumps({"time": moment, "event": event, **fields})
         try:
             self._opened().emit(logging.makeLogRecord({"msg": line}))
+            self._has_failed = False
         except OSError as error:
             if not self._has_failed:
                 said = f"cannot write {self._path}: {error.strerror}: nothing more is audited until it can be"
@@ -88,5 +90,19 @@ class _OwnersFile(RotatingFileHandler):
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         return os.fdopen(descriptor, "a", encoding="utf-8")
 
+    def shouldRollover(self, record: logging.LogRecord) -> int:
+        """Where another proxy has moved the file on, its successor is written to."""
+        if self.stream is not None and not _is_at(self.stream.fileno(), self.baseFilename):
+            self.stream.close()
+            self.stream = None
+        return super().shouldRollover(record)
+
     def handleError(self, record: logging.LogRecord) -> None:
         raise
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False

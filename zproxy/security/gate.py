@@ -52,10 +52,18 @@ class Door(Protocol):
 
 
 class Change(NamedTuple):
-    """What a reload has changed. `generation`: so many times the rules were read."""
+    """What a reload has changed. `generation`: so many times the rules were read.
+
+    `nodes`, `groups`: how many there are; `added`, `removed`, `changed`: places in the file, like nodes.rank7;
+    `revoked`: names that have lost a key.
+    """
 
     generation: int
     nodes: int
+    groups: int
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
     revoked: list[str]
 
 
@@ -78,7 +86,7 @@ class Gate:
         self._lock = threading.Lock()
         self._registry = load(folder)
         self._numbers: dict[str, int] = {}  # name → row of its rights, for as long as this gate lives
-        self._expired: set[bytes] = set()  # keys that were revoked because their time was over
+        self._expired: set[bytes] = set()  # keys whose time is over, and nobody is in by them
         self._audit = Audit(folder)
         self._thread = threading.Thread(target=self._run, name="zproxy-gate", daemon=True)
         self._set_permits()
@@ -88,6 +96,7 @@ class Gate:
         return self._registry
 
     def start(self) -> None:
+        self._expired = self._over(self._now())
         self._thread.start()
 
     def join(self, timeout: float) -> None:
@@ -133,19 +142,35 @@ class Gate:
         Raises SettingError, RelayStuck.
         """
         with self._reading:
-            newest = self._read()
+            before, newest = self._registry, self._read()
             with self._lock:
                 revoked = self._swap(newest)
             self.generation += 1
-            change = Change(self.generation, len(newest.identities), revoked)
-        self._audit.write("reloaded", reason=f"generation {change.generation}, {change.nodes} identities")
+            return self._tell(before, newest, revoked)
+
+    def _tell(self, before: Registry, newest: Registry, revoked: list[str]) -> Change:
+        """What has changed, each a line of the audit, too."""
+        was, now = before.rows, newest.rows
+        change = Change(
+            generation=self.generation,
+            nodes=len(newest.identities),
+            groups=len(newest.groups),
+            added=[place for place in now if place not in was],
+            removed=[place for place in was if place not in now],
+            changed=[place for place in now if place in was and now[place] != was[place]],
+            revoked=revoked,
+        )
+        for reason in ("added", "removed", "changed"):
+            for place in getattr(change, reason):
+                self._audit.write("rule", reason, place=place)
+        self._audit.write("reloaded", generation=change.generation, nodes=change.nodes, groups=change.groups)
         return change
 
     def _read(self) -> Registry:
         try:
             return load(self.folder)
         except SettingError as error:
-            self._audit.write("reload_refused", reason=str(error))
+            self._audit.write("reload_refused", sentence=str(error))
             raise
 
     def _swap(self, newest: Registry) -> list[str]:
@@ -160,13 +185,13 @@ class Gate:
         except BaseException:
             self._registry = before
             raise
-        now = self._now()
-        self._expired = {key for key in self._expired if self._is_over(key, now)}
+        self._expired &= self._over(self._now())
         return list(dict.fromkeys(revoked))
 
-    def _is_over(self, key: bytes, now: datetime) -> bool:
-        identity = self._registry.find(key)
-        return identity is not None and identity.has_expired(now)
+    def _over(self, now: datetime) -> set[bytes]:
+        """Keys whose time is over."""
+        expired = (each for each in self._registry.identities.values() if each.has_expired(now))
+        return {key for each in expired for key in each.keys}
 
     def _has_lost(self, key: bytes, before: Registry) -> bool:
         """Is it another's now, or another role's, or nobody's?"""
@@ -194,22 +219,25 @@ class Gate:
         return name
 
     def expire(self, now: datetime) -> None:
-        """Keys whose time is over by `now` are revoked."""
+        """Keys whose time is over by `now` are revoked, once."""
         with self._lock:
-            over = [key for key in self._registry.keys if key not in self._expired and self._is_over(key, now)]
-            for key in over:
+            over = self._over(now)
+            for key in over - self._expired:
                 self._revoke(key, self._registry, "expired")
-            self._expired.update(over)
+            self._expired = over
 
     def denied(self, event: Event) -> None:
-        """A peer that is in wanted what its rights do not allow: the proxy refused it by itself."""
-        side = "frontend" if event.side == FRONTEND else "backend"
-        self._audit.write("denied", node=event.name, address=event.peer, side=side, reason="rules")
+        """A peer that is in wanted what its rights do not allow: the proxy refused it by itself. Any thread."""
+        self._audit.write("denied", "rules", node=event.name, address=event.peer, side=side_of(event.side))
+
+    def disconnected(self, event: Event) -> None:
+        """Of a connection that was silent another has taken the name: that is audited. Any thread."""
+        if event.reason == "fenced":
+            self._audit.write("takeover", "silent", node=event.name, address=event.peer, side=side_of(event.side))
 
     # ---- the thread ----
 
     def _run(self) -> None:
-        self.expire(self._now())
         while not self._door.has_ended:
             try:
                 self._answer(self._door.questions(LOOK_MS))
@@ -226,12 +254,16 @@ class Gate:
                 self._door.answer(question.tag, answer.reason, answer.name.encode(), answer.permit)
             self._audit.write(
                 "refused" if answer.reason else "admitted",
+                answer.reason,
                 node=answer.name or ("(names itself)" if not answer.reason and not question.key else ""),
                 fingerprint=fingerprint(question.key) if question.key else "",
                 address=question.peer,
-                side="frontend" if question.side == FRONTEND else "backend",
-                reason=answer.reason,
+                side=side_of(question.side),
             )
+
+
+def side_of(number: int) -> str:
+    return "frontend" if number == FRONTEND else "backend"
 
 
 def may_be_plain(identity: Identity) -> bool:

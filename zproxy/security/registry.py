@@ -22,7 +22,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,16 @@ serve = ["*"]
 
 @dataclass(frozen=True)
 class Identity:
-    """One who may come in. `keys`: one or two of 32 bytes; `not_after`: from then on it may not."""
+    """One who may come in. `keys`: one or two of 32 bytes; `not_after`: from then on it may not.
+
+    `permit`: what its groups and its `own` make together.
+    """
 
     name: str
     keys: tuple[bytes, ...]
     role: str
     permit: Permit
+    own: Permit = Permit()
     groups: tuple[str, ...] = ()
     not_after: datetime | None = None
     comment: str = ""
@@ -79,7 +83,7 @@ class Registry:
     """All of them by name; immutable: a reload makes another."""
 
     identities: Mapping[str, Identity] = field(default_factory=dict)
-    groups: tuple[str, ...] = ()
+    groups: Mapping[str, Permit] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         by_key = {key: identity for identity in self.identities.values() for key in identity.keys}
@@ -94,6 +98,12 @@ class Registry:
     def keys(self) -> Iterable[bytes]:
         """Every key there is."""
         return [key for identity in self.identities.values() for key in identity.keys]
+
+    @property
+    def rows(self) -> dict[str, object]:
+        """What is written of each, by its place in the file."""
+        groups = {f"groups.{name}": permit for name, permit in self.groups.items()}
+        return groups | {f"nodes.{name}": replace(each, permit=each.own) for name, each in self.identities.items()}
 
 
 def default_folder() -> Path:
@@ -141,7 +151,7 @@ def parse(text: str) -> Registry:
                 raise _Fault(f"nodes.{name}.keys: it has a key that nodes.{owners[key]} has too: each has its own")
             owners[key] = name
         identities[name] = identity
-    return Registry(identities, tuple(groups))
+    return Registry(identities, groups)
 
 
 def _identity(name: str, row: Mapping[str, Any], groups: Mapping[str, Permit]) -> Identity:
@@ -164,6 +174,7 @@ def _identity(name: str, row: Mapping[str, Any], groups: Mapping[str, Permit]) -
         keys=_keys(row.get("keys", []), f"{at}.keys"),
         role=role,
         permit=permit,
+        own=own,
         groups=of,
         not_after=_moment(row.get("not_after"), f"{at}.not_after"),
         comment=_text(row.get("comment", ""), f"{at}.comment"),
