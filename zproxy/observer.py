@@ -2,7 +2,7 @@
 
     relay ─► events ─► entry_of ─► throttle ─► logger "zproxy"
                 ├► a failed attempt ─► resolver
-                └► what was denied, and who has gone ─► the audit, where there is one
+                └► what was refused or denied, and who has gone ─► the audit, where there is one
 
 Every WATCH_S, and at the end, it tells what the relay had to drop since, and what the throttle kept back.
 """

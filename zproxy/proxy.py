@@ -107,8 +107,7 @@ class Proxy:
         self._texts: list[str] = []  # of all endpoints, by the number the relay knows them by
         self._bound: dict[int, list[Bound]] = {FRONTEND: [], BACKEND: []}
         self._release = weakref.finalize(self, _release, self._relay, self._bound, os.getpid())
-        gate = self._gate
-        told = {} if gate is None else {"denied": gate.denied, "disconnected": gate.disconnected}
+        told = {} if self._gate is None else self._gate.hears
         self._observer = Observer(self._relay, self._texts, self._resolver, told)
         try:
             self._open(FRONTEND, self.settings.frontend, self.settings.frontend_connect)

@@ -286,3 +286,11 @@ def test_a_takeover_is_audited_and_another_end_is_not(folder: RegistryFolder) ->
         gate.disconnected(Event("disconnected", FRONTEND, 0, reason, "10.0.0.7:51000", b"", "DEALER", 0, 0, "a"))
     (line,) = audited(gate, folder)
     assert (line["event"], line["node"], line["address"]) == ("takeover", "a", "10.0.0.7:51000")
+
+
+def test_whom_the_relay_refuses_by_itself_is_audited_once(folder: RegistryFolder) -> None:
+    gate = Gate(Door(), folder.path)
+    for reason in ("forged", "expired"):  # the second the gate has given, and written
+        gate.refused(Event("refused", BACKEND, 0, reason, "10.0.0.7:51000", b"", "", 0, 0, ""))
+    (line,) = audited(gate, folder)
+    assert (line["event"], line["reason"], line["side"]) == ("refused", "forged", "backend")

@@ -74,7 +74,7 @@ class Audit:
         except OSError as error:
             if not self._has_failed:
                 said = f"cannot write {self._path}: {error.strerror}: nothing more is audited until it can be"
-                logger.error(Entry(logging.ERROR, "audit", said))
+                logger.warning(Entry(logging.WARNING, "audit", said))
             self._has_failed = True
 
     def _opened(self) -> RotatingFileHandler:

@@ -30,6 +30,7 @@ logger = logging.getLogger("zproxy")
 LOOK_MS = 500  # keys whose time ends are looked for this often
 EVERYTHING = 0  # the number of the rights of those who need none
 NOTHING = Permit()
+REASONS = ("unknown_key", "expired", "wrong_role", "wrong_user", "denied")  # that `judge` gives
 
 
 class Answer(NamedTuple):
@@ -96,7 +97,7 @@ class Gate:
         return self._registry
 
     def start(self) -> None:
-        self._expired = self._over(self._now())
+        self._expired = set(self._registry.over(self._now()))
         self._thread.start()
 
     def join(self, timeout: float) -> None:
@@ -185,13 +186,8 @@ class Gate:
         except BaseException:
             self._registry = before
             raise
-        self._expired &= self._over(self._now())
+        self._expired.intersection_update(newest.over(self._now()))
         return list(dict.fromkeys(revoked))
-
-    def _over(self, now: datetime) -> set[bytes]:
-        """Keys whose time is over."""
-        expired = (each for each in self._registry.identities.values() if each.has_expired(now))
-        return {key for each in expired for key in each.keys}
 
     def _has_lost(self, key: bytes, before: Registry) -> bool:
         """Is it another's now, or another role's, or nobody's?"""
@@ -221,10 +217,20 @@ class Gate:
     def expire(self, now: datetime) -> None:
         """Keys whose time is over by `now` are revoked, once."""
         with self._lock:
-            over = self._over(now)
+            over = set(self._registry.over(now))
             for key in over - self._expired:
                 self._revoke(key, self._registry, "expired")
             self._expired = over
+
+    @property
+    def hears(self) -> dict[str, Callable[[Event], None]]:
+        """What is to be told of the relay's events, by their kind."""
+        return {"refused": self.refused, "denied": self.denied, "disconnected": self.disconnected}
+
+    def refused(self, event: Event) -> None:
+        """A peer about which the gate was not asked, most often for its handshake: that is audited. Any thread."""
+        if event.reason not in REASONS:
+            self._audit.write("refused", event.reason, node=event.name, address=event.peer, side=side_of(event.side))
 
     def denied(self, event: Event) -> None:
         """A peer that is in wanted what its rights do not allow: the proxy refused it by itself. Any thread."""
@@ -245,7 +251,7 @@ class Gate:
             except ForkedProxy:
                 return
             except RelayStuck as error:
-                logger.error(Entry(logging.ERROR, "gate", str(error)))
+                logger.warning(Entry(logging.WARNING, "gate", str(error)))
 
     def _answer(self, questions: Iterable[Question]) -> None:
         for question in questions:

@@ -24,6 +24,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta, timezone
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,20 @@ class Registry:
     def __post_init__(self) -> None:
         by_key = {key: identity for identity in self.identities.values() for key in identity.keys}
         object.__setattr__(self, "_by_key", by_key)
+        ending = [each for each in self.identities.values() if each.not_after is not None]
+        object.__setattr__(self, "_ending", sorted(ending, key=attrgetter("not_after")))
 
     def find(self, key: bytes) -> Identity | None:
         """Whose public key it is."""
         found: Identity | None = getattr(self, "_by_key").get(key)  # noqa: B009  (made by __post_init__)
         return found
+
+    def over(self, now: datetime) -> Iterator[bytes]:
+        """Every key whose time is over. Costs nothing while there is none, and is asked for all the time."""
+        for identity in getattr(self, "_ending"):  # noqa: B009  (the same)
+            if not identity.has_expired(now):
+                return
+            yield from identity.keys
 
     @property
     def keys(self) -> Iterable[bytes]:
