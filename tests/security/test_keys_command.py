@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import zmq.auth
+from support.registries import RegistryFolder
 
+from zproxy.cli.keys import admit
+from zproxy.errors import SettingError
 from zproxy.security.keys import fingerprint, read_public, read_secret
 from zproxy.security.registry import load
 
@@ -158,6 +164,70 @@ def test_a_secret_never_lies_within_the_registry(run: Run, tmp_path: Path) -> No
     succeed(run, "keys", "init", "--registry", "reg")
     done = run("keys", "new", "node1", "--out", "reg/node1.key_secret", "--registry", "reg")
     assert (done.returncode, (tmp_path / "reg" / "node1.key_secret").exists()) == (2, False)
+    (tmp_path / "reg" / "nodes").mkdir()
+    assert "is within the registry" in run("keys", "new", "node1", "--out", "reg/nodes/1", "--registry", "reg").stderr
+    assert load(tmp_path / "reg").identities == {}
+
+
+def test_where_the_registry_cannot_be_written_no_secret_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RegistryFolder(tmp_path / "reg")
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    file = tmp_path / "node1.key_secret"
+    with pytest.raises(SettingError, match="No space left"):
+        admit(folder.path, "node1", "node", file)
+    assert not file.exists()
+    assert load(folder.path).identities == {}
+
+
+def test_a_comment_is_shown_as_it_is_and_moves_nothing(run: Run, tmp_path: Path) -> None:
+    folder = RegistryFolder(tmp_path / "reg")
+    folder.enter("node1", "node", 'comment = "[/red] of rack 4"')
+    folder.enter("node2", "node", 'comment = "\\u001b[2Jtwo\\nlines"')
+    lines = succeed(run, "keys", "list", "--registry", "reg").splitlines()
+    assert len(lines) == 3
+    assert lines[1].endswith("[/red] of rack 4")
+    assert lines[2].endswith("'\\x1b[2Jtwo\\nlines'")
+
+
+def test_an_edit_leaves_what_others_wrote_beside_it(run: Run, tmp_path: Path) -> None:
+    succeed(run, "keys", "init", "--registry", "reg")
+    one, other, third = (zmq.curve_keypair()[0].decode() for _ in range(3))
+    file = tmp_path / "reg" / "registry.toml"
+    head = file.read_text()
+    rows = f'\n[nodes.a]  # ours\nkeys = [\n  "{one}",  # of May\n  "{other}",  # of June\n]\n\n[groups.x]\n\n'
+    last = '[nodes.b]\ncomment = "last"\n'
+    file.write_text(head + rows + last)
+    succeed(run, "keys", "revoke", "a", other, "--registry", "reg")
+    assert file.read_text() == head + rows.replace(f'  "{other}",  # of June\n', "") + last
+    succeed(run, "keys", "add", "b", third, "--registry", "reg")
+    succeed(run, "keys", "revoke", "b", third, "--registry", "reg")
+    assert file.read_text().startswith(head + rows.replace(f'  "{other}",  # of June\n', "") + last)
+
+
+def test_who_has_no_key_is_given_one_and_has_none_to_lose(run: Run, tmp_path: Path) -> None:
+    RegistryFolder(tmp_path / "reg", "[nodes.a]\n")
+    assert "a has no key SHA256:x" in run("keys", "revoke", "a", "SHA256:x", "--registry", "reg").stderr
+    assert "revoke" not in succeed(run, "keys", "rotate", "a", "--registry", "reg")
+    assert load(tmp_path / "reg").identities["a"].keys == (read_secret(tmp_path / "a.key_secret").public,)
+
+
+def test_a_proxy_that_could_not_be_told_is_an_exit_code(run: Run, tmp_path: Path) -> None:
+    succeed(run, "keys", "init", "node1", "--registry", "reg")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "run" / "1.sock"))
+        listener.listen()
+        with ThreadPoolExecutor() as threads:
+            for _ in range(2):  # looked for, and asked: it hangs up both times
+                threads.submit(lambda: listener.accept()[0].close())
+            done = run("keys", "revoke", "node1", "--registry", "reg")
+    assert done.returncode == 1
+    assert "it is done, but not every proxy was told" in done.stderr and "zproxy reload --control" in done.stderr
     assert load(tmp_path / "reg").identities == {}
 
 
@@ -178,7 +248,9 @@ def test_running_proxies_are_told_at_once(run: Run, tmp_path: Path) -> None:
     try:
         assert proxy.stdout is not None and proxy.stdout.readline().startswith("ready ")
         assert "holds generation 2" in succeed(run, "keys", "new", "node2", "--registry", "reg")
-        assert "holds generation 3: 2 names" in succeed(run, "reload")
+        (tmp_path / "reg" / "registry.toml").open("a").write("[groups.few]\n")
+        said = succeed(run, "reload")
+        assert "holds generation 3: 2 names, 3 groups" in said and "added: groups.few" in said
         assert "holds generation 4" in succeed(run, "keys", "revoke", "node1", "--registry", "alias")
         (tmp_path / "reg" / "registry.toml").write_text("[nodes.a]\nrole = 1\n")
         refused = run("reload")

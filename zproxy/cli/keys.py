@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.table import Table
+from rich.text import Text
 
 from zproxy.cli.reload import tell_all
-from zproxy.cli.status import console
+from zproxy.cli.status import console, grid, put
 from zproxy.errors import SettingError
 from zproxy.naming import NAME_RULE, is_name
 from zproxy.security.keys import (
     OTHERS,
     PUBLIC_SUFFIX,
     SECRET_SUFFIX,
+    KeyPair,
     fingerprint,
     key_of,
     new_pair,
@@ -72,7 +73,12 @@ def checked_name(context: click.Context, parameter: click.Parameter, name: str) 
     return name
 
 
-@click.group("keys", short_help="Who may come in: keys, names and rules.")
+EPILOG = """\b
+Exit code of those that change it: 0 it is done; 1 it is done, and not every proxy could be told; 2 it is not.
+"""
+
+
+@click.group("keys", epilog=EPILOG, short_help="Who may come in: keys, names and rules.")
 def keys() -> None:
     """The registry: who may come in, by which key, and what they may do."""
 
@@ -141,7 +147,7 @@ def out_option(command: F) -> F:
 def secret_file(node: str, out: Path | None, folder: Path) -> Path:
     """Never within the registry, which may be in git. Raises SettingError."""
     path = out or Path(f"{node.replace('/', '_')}{SECRET_SUFFIX}")
-    if path.resolve().parent == folder.resolve():
+    if path.resolve().is_relative_to(folder.resolve()):
         raise SettingError(f"{path} is within the registry {folder}: keep secrets with their node, by --out FILE")
     if path.exists():
         raise SettingError(f"{path} is there already: move it away, or choose another file with --out")
@@ -163,10 +169,24 @@ def new(node: str, role: str, out: Path | None, folder: Path | None) -> None:
 def admit(path: Path, node: str, role: str, out: Path | None) -> None:
     """Its key is made, and registered; where the secret cannot be written, it is not."""
     file, pair = secret_file(node, out, path), new_pair()
-    with editing(path) as document:
+    with editing_with(path, file, pair) as document:
         enter(document, node, role, pair.public)
-        write_secret(file, pair)
     click.echo(f"{node} ({role}) has the key {fingerprint(pair.public)}; its secret is in {file}")
+
+
+@contextlib.contextmanager
+def editing_with(path: Path, file: Path, pair: KeyPair) -> Iterator[Any]:
+    """`editing`; afterwards the secret is there, or, where the registry could not be written, it is not."""
+    is_written = False
+    try:
+        with editing(path) as document:
+            yield document
+            write_secret(file, pair)
+            is_written = True
+    except BaseException:
+        if is_written:
+            file.unlink(missing_ok=True)
+        raise
 
 
 @keys.command("add")
@@ -221,13 +241,13 @@ def rotate(node: str, out: Path | None, folder: Path | None) -> None:
     """Make a second key for NODE; both let it in until `revoke` ends the first."""
     path = chosen(folder)
     file, pair = secret_file(node, out, path), new_pair()
-    with editing(path) as document:
+    with editing_with(path, file, pair) as document:
         known(document, node)
         append(document, node, pair.public)
-        write_secret(file, pair)
-        oldest = fingerprint(key_of(document["nodes"][node]["keys"][0]))
-    click.echo(f"{node} has the key {fingerprint(pair.public)}, too; its secret is in {file}")
-    click.echo(f"when it uses that: zproxy keys revoke {node} {oldest}")
+        *older, _ = document["nodes"][node]["keys"]
+    click.echo(f"{node} has the key {fingerprint(pair.public)}; its secret is in {file}")
+    for text in older:
+        click.echo(f"when it uses that: zproxy keys revoke {node} {fingerprint(key_of(text))}")
     tell_all(path)
 
 
@@ -243,13 +263,18 @@ def revoke(node: str, key: str | None, folder: Path | None) -> None:
         if key is None:
             del document["nodes"][node]
         else:
-            left = [text for text in document["nodes"][node]["keys"] if key not in (text, fingerprint(key_of(text)))]
-            if len(left) == len(document["nodes"][node]["keys"]):
-                raise SettingError(f"{node} has no key {key}: zproxy keys list shows those it has")
-            document["nodes"][node]["keys"] = left
+            take_out(document["nodes"][node].get("keys", []), node, key)
     click.echo(f"{node} does not come in any more{f' by {key}' if key else ''}")
-    if not tell_all(path):
-        click.echo("no proxy was told: one whose control socket lies elsewhere needs zproxy reload --control PATH")
+    tell_all(path)
+
+
+def take_out(found: list[str], node: str, key: str) -> None:
+    """One at a time: comments beside the others stay."""
+    meant = [index for index, text in enumerate(found) if key in (text, fingerprint(key_of(text)))]
+    if not meant:
+        raise SettingError(f"{node} has no key {key}: zproxy keys list shows those it has")
+    for index in reversed(meant):
+        del found[index]
 
 
 def known(document: Any, node: str) -> None:
@@ -262,13 +287,13 @@ def known(document: Any, node: str) -> None:
 def list_(folder: Path | None) -> None:
     """Who is in the registry."""
     registry = load(chosen(folder))
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "role", "groups", "keys", "not after", "comment"):
-        table.add_column(title, overflow="fold")
+    titles = ("name", "role", "groups", "keys", "not after", "comment")
+    table = grid(*titles, text=titles)
     for each in registry.identities.values():
         prints = " ".join(fingerprint(key) for key in each.keys)
-        table.add_row(each.name, each.role, " ".join(each.groups), prints, until(each), each.comment)
-    console().print(table)
+        comment = each.comment if each.comment.isprintable() else ascii(each.comment)  # it may not move the cursor
+        table.add_row(each.name, each.role, " ".join(each.groups), prints, until(each), Text(comment))
+    put(table, console())
 
 
 def until(identity: Identity) -> str:

@@ -9,11 +9,13 @@ import msgspec
 
 from zproxy import control
 from zproxy.cli.proxies import control_option, only_one
-from zproxy.errors import ControlError
+from zproxy.errors import ControlError, ControlFailed, ControlRefused
+
+NAMES_SHOWN = 20
 
 EPILOG = """\b
 Any mistake in the registry, and the old rules stay; who has lost its key or its role is closed at once.
-Exit code: 0 the new rules hold; 2 they are not right (it says why), or no proxy.
+Exit code: 0 the new rules hold; 1 the proxy does not answer; 2 they are not right (it says why), or no proxy.
 """
 
 
@@ -23,23 +25,37 @@ def reload(path: Path | None) -> None:
     """Let the proxy that runs on this host read its registry anew, and hold everybody to it."""
     chosen = only_one() if path is None else path
     change = msgspec.json.decode(control.ask(chosen, "reload"))
-    revoked = f", revoked {', '.join(change['revoked'])}" if change["revoked"] else ""
-    click.echo(f"the proxy at {chosen} holds generation {change['generation']}: {change['nodes']} names{revoked}")
+    counts = f"generation {change['generation']}: {change['nodes']} names, {change['groups']} groups"
+    click.echo(f"the proxy at {chosen} holds {counts}")
+    for what in ("added", "removed", "changed", "revoked"):
+        if change[what]:
+            click.echo(f"  {what}: {few(change[what])}")
 
 
-def tell_all(folder: Path) -> bool:
-    """Every proxy of this user that has this registry; says which. Was there one?
+def few(names: list[str]) -> str:
+    """Those that fit a line or two."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
-    One that refuses it does not end the command.
+
+def tell_all(folder: Path) -> None:
+    """Every proxy of this user that has this registry reads it anew; says which.
+
+    Raises ControlFailed where one could not be told: it may hold to the old rules.
     """
-    is_told = False
+    told, failed = [], []
     for path in control.running():
         try:
             change = msgspec.json.decode(control.ask(path, "reload", str(folder)))
-        except ControlError as error:
-            click.echo(f"the proxy at {path} was not told: {error}", err=True)
+        except (ControlFailed, ControlRefused) as error:
+            failed.append(f"{error}: later, zproxy reload --control {path}")
+        except ControlError:  # it has ended meanwhile
             continue
-        if change is not None:
-            click.echo(f"the proxy at {path} holds generation {change['generation']}")
-            is_told = True
-    return is_told
+        else:
+            told += [f"the proxy at {path} holds generation {change['generation']}"] if change is not None else []
+    for line in told:
+        click.echo(line)
+    if failed:
+        raise ControlFailed("it is done, but not every proxy was told: " + "; ".join(failed))
+    if not told:
+        click.echo("no proxy was told: one whose control socket lies elsewhere needs zproxy reload --control PATH")

@@ -99,15 +99,21 @@ def console() -> Console:
 
 def show(of: Status, screen: Console, *, is_watching: bool, is_again: bool) -> None:
     """Prints it; while watching, in place of the last one on a terminal, else below it."""
+    if screen.is_terminal and is_watching:
+        screen.clear()
+    elif is_again:
+        click.echo()
+    put(picture(of), screen)
+
+
+def put(drawn: RenderableType, screen: Console) -> None:
+    """Prints it; where no terminal is, without the spaces by which rich fills all lines to one width."""
     if screen.is_terminal:
-        if is_watching:
-            screen.clear()
-        screen.print(picture(of))
+        screen.print(drawn)
         return
     with screen.capture() as captured:
-        screen.print(picture(of))
-    lines = [line.rstrip() for line in captured.get().splitlines()]  # rich fills all to one width
-    click.echo("\n".join([""] * is_again + lines))
+        screen.print(drawn)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def picture(of: Status) -> RenderableType:
