@@ -18,7 +18,7 @@ from support.registries import RegistryFolder
 
 from zproxy.cli.keys import admit
 from zproxy.errors import SettingError
-from zproxy.security.keys import fingerprint, read_public, read_secret
+from zproxy.security.keys import fingerprint, key_of, read_public, read_secret, text_of
 from zproxy.security.registry import load
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -82,6 +82,16 @@ def test_a_public_key_is_added_as_text_or_by_its_file(run: Run, tmp_path: Path) 
     succeed(run, "keys", "add", "node1", text.decode(), "--registry", "reg")
     assert len(load(tmp_path / "reg").identities["node1"].keys) == 2
     assert "PUBLIC is no key" in run("keys", "add", "node2", "abc", "--registry", "reg").stderr
+
+
+def test_a_key_may_begin_with_a_dash(run: Run, tmp_path: Path) -> None:
+    succeed(run, "keys", "init", "--registry", "reg")
+    key = next(text for text in (text_of(bytes([first]) + bytes(31)) for first in range(256)) if text[0] == "-")
+    succeed(run, "keys", "add", "node1", key, "--registry", "reg")
+    assert load(tmp_path / "reg").identities["node1"].keys == (key_of(key),)
+    succeed(run, "keys", "revoke", "node1", key, "--registry", "reg")
+    assert load(tmp_path / "reg").identities["node1"].keys == ()
+    assert "No such option" in run("keys", "add", "node1", "-x", "--registry", "reg").stderr
 
 
 def test_the_list_has_fingerprints_and_no_secret(run: Run, tmp_path: Path) -> None:

@@ -189,7 +189,25 @@ def editing_with(path: Path, file: Path, pair: KeyPair) -> Iterator[Any]:
         raise
 
 
-@keys.command("add")
+class TakesKey(click.Command):
+    """One whose last argument may be a key: those that begin with a dash, one in 85, are no options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        dashed = [each for each in args if each.startswith("-") and is_key(each)]
+        if dashed and "--" not in args:
+            args = [*(each for each in args if each not in dashed), "--", *dashed]
+        return super().parse_args(ctx, args)
+
+
+def is_key(text: str) -> bool:
+    try:
+        key_of(text)
+    except ValueError:
+        return False
+    return True
+
+
+@keys.command("add", cls=TakesKey)
 @node_argument
 @click.argument("public")
 @role_option
@@ -207,11 +225,10 @@ def add(node: str, public: str, role: str, folder: Path | None) -> None:
 
 
 def public_key(public: str) -> bytes:
-    try:
+    if is_key(public):
         return key_of(public)
-    except ValueError:
-        if not public.endswith(PUBLIC_SUFFIX):
-            raise SettingError("PUBLIC is no key: write 40 characters of Z85, or a file that ends in .key") from None
+    if not public.endswith(PUBLIC_SUFFIX):
+        raise SettingError("PUBLIC is no key: write 40 characters of Z85, or a file that ends in .key")
     return read_public(Path(public))
 
 
@@ -251,7 +268,7 @@ def rotate(node: str, out: Path | None, folder: Path | None) -> None:
     tell_all(path)
 
 
-@keys.command("revoke")
+@keys.command("revoke", cls=TakesKey)
 @node_argument
 @click.argument("key", required=False)
 @registry_option
