@@ -226,8 +226,8 @@ cdef bint connection_read(Fastpath* path, Connection* connection) noexcept nogil
         connection_heard(path, connection, <size_t>count)
         if not bytes_take(path, connection, <size_t>count):
             return False
-        if <size_t>count < asked and not connection.has_hangup:
-            return False        # the socket is empty: the next byte is a new edge
+        if not connection.has_hangup and (<size_t>count < asked or not connection_is_read(connection)):
+            return False        # the socket is empty, and the next byte a new edge; or it waits until it is let in
         if not connection_may_read(path, connection):
             return False
         total += <size_t>count
@@ -247,7 +247,7 @@ cdef void read_all(Fastpath* path) noexcept nogil:
         list_remove(&path.hub.lists[<int>LIST_READ], connection, LIST_READ)
         if list_has(connection, LIST_CLOSING) or not connection_is_read(connection):
             continue
-        if connection.state == HANDSHAKE and connection.cipher != NULL and path.hub.handshakes_left == 0:
+        if connection.state in (GREETING, HANDSHAKE) and connection.cipher != NULL and path.hub.handshakes_left == 0:
             list_append(&path.hub.lists[<int>LIST_READ], connection, LIST_READ)     # in the next turn
             continue
         if not connection_may_read(path, connection):
