@@ -176,3 +176,12 @@ def test_a_message_that_was_closed_in_part_is_torn_and_the_next_goes_back(turns:
     assert [unit for unit in back if unit == message(b"next")] == [message(b"next")]
     assert len(back) + torn == 2
     assert (sender.bytes_left, sender.live_blocks, sender.live_slices) == (0, 0, 0)
+
+
+def test_what_has_left_is_not_torn_by_a_word_that_has_not() -> None:
+    sender, _ = ends()
+    sender.copy(message(b"left"))
+    drain(sender)
+    sender.wire(command(b"ERROR", b"\x04word"))
+    assert sender.reclaim() == ([], 0)
+    assert (sender.bytes_left, sender.live_blocks, sender.live_slices) == (0, 0, 0)

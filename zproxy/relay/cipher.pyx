@@ -19,7 +19,7 @@ from zproxy.relay.inbox cimport (
 )
 from zproxy.relay.outbox cimport (
     FLUSH_AGAIN, FLUSH_BYTES, FLUSH_DONE, FLUSH_FAILED, outbox_clear, outbox_cut, outbox_drop_message, outbox_drop_wire,
-    outbox_flush, outbox_front, outbox_link, outbox_reclaim, outbox_room
+    outbox_flush, outbox_front, outbox_link, outbox_reclaim, outbox_room, outbox_wire
 )
 from zproxy.relay.sodium cimport sodium_table
 from zproxy.relay.zmtp cimport (
@@ -317,8 +317,6 @@ cdef int batch_close(Cipher* cipher, Outbox* outbox, Pool* pool) noexcept nogil:
     cdef Sealing* sealing = &cipher.sealing
     cdef uint64_t worked = 0
     cdef size_t count
-    if sealing.closed.head == NULL:
-        sealing.messages = 0
     while sealing.left or has_plain(outbox):
         if sealing.left == 0:
             if sealing.closed.bytes >= SEAL_BATCH_BYTES and may_rest(sealing, outbox):
@@ -350,6 +348,7 @@ cdef FlushCode cipher_flush(Cipher* cipher, Outbox* outbox, Pool* pool, int fd) 
         code = outbox_flush(outbox, pool, fd, SLICE_WIRE)
         if code != FLUSH_DONE:
             return code
+        cipher.sealing.messages = 0
         if outbox.bytes_written - before >= FLUSH_BYTES:
             return FLUSH_AGAIN
     return FLUSH_DONE
@@ -422,6 +421,11 @@ cdef class CipherProbe:
             message_release(&self.pool, &message)
             raise MemoryError
         outbox_link(&self.outbox, &message)
+
+    def wire(self, bytes unit):
+        """What goes out as it is, into the outbox, copied behind the others."""
+        if outbox_wire(&self.outbox, &self.pool, <const uint8_t*><const char*>unit, len(unit)) != 0:
+            raise MemoryError
 
     def flush(self, int fd):
         """What outbox_flush would say, by number."""
