@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from zproxy.cli.reload import tell_all
 from zproxy.cli.status import console, grid, put
+from zproxy.control import OTHERS_WRITE
 from zproxy.errors import SettingError
 from zproxy.naming import NAME_RULE, is_name
 from zproxy.security.keys import (
@@ -47,7 +47,6 @@ from zproxy.security.registry import (
 F = TypeVar("F", bound=Callable[..., Any])
 SOON = timedelta(days=14)
 IGNORED = (f"*{SECRET_SUFFIX}", "audit.log*")
-OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def registry_option(command: F) -> F:

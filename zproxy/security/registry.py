@@ -150,11 +150,11 @@ def parse(text: str) -> Registry:
         raise _Fault(str(error)) from None
     _known(tables, "", ("nodes", "groups"))
     groups = {
-        name: _permit(row, f"groups.{name}") for name, row in _named(tables.get("groups", {}), "groups", "a group")
+        name: _permit(row, f"groups.{name}") for name, row in _named(tables.get("groups", {}), "groups", "group")
     }
     identities: dict[str, Identity] = {}
     owners: dict[bytes, str] = {}
-    for name, row in _named(tables.get("nodes", {}), "nodes", "a node or master"):
+    for name, row in _named(tables.get("nodes", {}), "nodes", "node or master"):
         identity = _identity(name, row, groups)
         for key in identity.keys:
             if key in owners:
@@ -231,7 +231,7 @@ def _named(tables: object, at: str, what: str) -> Iterator[tuple[str, Any]]:
         raise _Fault(f"{at}: it is no table: write [{at}.NAME]")
     for name, row in tables.items():
         if not is_name(name):
-            raise _Fault(f"{at}: {name!r} names no {what.split(' ', 1)[1]}: write {NAME_RULE}")
+            raise _Fault(f"{at}: {name!r} names no {what}: write {NAME_RULE}")
         if not isinstance(row, dict):
             raise _Fault(f"{at}.{name}: it is no table: write [{at}.{name}]")
         yield name, row
