@@ -18,6 +18,9 @@ cdef enum:                      # socket types, options and flags of zmq_socket(
     ZMQ_RCVTIMEO = 27
     ZMQ_LAST_ENDPOINT = 32
     ZMQ_IPV6 = 42
+    ZMQ_CURVE_PUBLICKEY = 48
+    ZMQ_CURVE_SECRETKEY = 49
+    ZMQ_CURVE_SERVERKEY = 50
     ZMQ_METADATA = 95
     ZMQ_DONTWAIT = 1
     ZMQ_SNDMORE = 2

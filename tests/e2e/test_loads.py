@@ -6,7 +6,19 @@ import pytest
 
 from zproxy.loadgen import sleepers
 from zproxy.loadgen.messages import Load
-from zproxy.loadgen.programs import CROWD, MANAGED, SDK, SLEEPERS, ZPROXY
+from zproxy.loadgen.programs import (
+    CROWD,
+    CURVE,
+    CURVE_RIVAL,
+    FRONT,
+    FRONT_RIVAL,
+    MANAGED,
+    NEWCOMERS,
+    RULED,
+    SDK,
+    SLEEPERS,
+    ZPROXY,
+)
 from zproxy.loadgen.session import Figures, Session
 
 BY_TURN = ("--balance", "round_robin")
@@ -47,3 +59,16 @@ def test_ends_in_python_are_timed_too(program: str) -> None:
     came = figures(program, Load(64, window=1 if program == SDK else 8, count=50), workers=2)
     assert came.messages >= 50
     assert came.rtt_p99_us is not None
+
+
+@pytest.mark.parametrize("program", [CURVE, CURVE_RIVAL, FRONT, FRONT_RIVAL, RULED, NEWCOMERS])
+def test_ends_that_have_keys_are_answered(program: str) -> None:
+    """By a proxy without them they would not be: libzmq's peers hang up on another mechanism."""
+    assert figures(program, Load(64, window=7, count=70), workers=2).messages == 70
+
+
+def test_peers_with_keys_find_a_proxy_that_was_started_again() -> None:
+    with Session(CURVE, clients=20) as session:
+        session.warm_up(Load(16, window=1, count=20))
+        session.restart()
+        assert session.run(Load(16, window=1, count=20)).messages == 20

@@ -6,6 +6,8 @@
     worker     sends everything back
     sleepers   workers that take their time, one of them ten times as much
     crowds     many requests of one Python program, of zproxy and of other systems
+    newcomers  a connection for each message
+    throwaway  a registry and keys for one session
     programs   what can be measured, and how it is started
     session    one program with its clients and workers, ready to be loaded
     cases      what is measured; rows with their targets

@@ -15,15 +15,18 @@ from typing import NoReturn
 
 import msgspec
 
-from zproxy.errors import LoadError
+from zproxy.errors import LoadError, SettingError
 from zproxy.loadgen import crowds, scripts, sleepers
 from zproxy.loadgen.children import Child
 from zproxy.loadgen.clients import Clients
 from zproxy.loadgen.crowds import Crowd
 from zproxy.loadgen.messages import Answer, Failure, Load, Place, Placed, Result
+from zproxy.loadgen.newcomers import Newcomers
 from zproxy.loadgen.scripts import ScriptClient
 from zproxy.loadgen.worker import Worker
 from zproxy.procfs import cpu_seconds
+
+Ends = Clients | ScriptClient | Crowd | Newcomers
 
 
 def answer(said: Answer) -> None:
@@ -37,7 +40,11 @@ def hear_place() -> Place:
     return msgspec.json.decode(sys.stdin.buffer.readline(), type=Place)
 
 
-def run(clients: Clients | ScriptClient | Crowd, load: Load) -> Result:
+def keys_of(place: Place) -> bytes:
+    return b"" if place.keys is None else place.keys.read()
+
+
+def run(clients: Ends, load: Load) -> Result:
     """One load, with the CPU time the watched process has used meanwhile."""
     before = cpu_seconds(load.watched_pid) if load.watched_pid else None
     tally = clients.run(
@@ -51,8 +58,22 @@ def serve_clients(is_managed: bool = False) -> None:
     """Clients, until the session closes the line."""
     place = hear_place()
     timeout_ms = round(place.timeout_s * 1000)
-    clients = Clients(place.endpoint, count=place.count, timeout_ms=timeout_ms, is_managed=is_managed)
+    name = "" if place.keys is None else place.keys.name
+    clients = Clients(
+        place.endpoint,
+        count=place.count,
+        timeout_ms=timeout_ms,
+        is_managed=is_managed,
+        name=name,
+        keys=keys_of(place),
+    )
     serve_loads(place, clients)
+
+
+def serve_newcomers() -> None:
+    """Connections that come and go, until the session closes the line."""
+    place = hear_place()
+    serve_loads(place, Newcomers(place.endpoint, place.timeout_s, keys_of(place)))
 
 
 def serve_python_client(opened: Callable[[str, float], ScriptClient | Crowd]) -> None:
@@ -61,7 +82,7 @@ def serve_python_client(opened: Callable[[str, float], ScriptClient | Crowd]) ->
     serve_loads(place, opened(place.endpoint, place.timeout_s))
 
 
-def serve_loads(place: Place, clients: Clients | ScriptClient | Crowd) -> None:
+def serve_loads(place: Place, clients: Ends) -> None:
     """Load after load, until the session closes the line."""
     answer(Placed(place.endpoint))
     for line in sys.stdin.buffer:
@@ -106,7 +127,7 @@ def serve_worker(is_managed: bool = False) -> None:
     if place.is_bound:
         answer(Placed(worker.bind(place.endpoint)))
     else:
-        worker.connect(place.endpoint)
+        worker.connect(place.endpoint, keys_of(place))
         answer(Placed(place.endpoint))
     worker.serve()
 
@@ -114,6 +135,7 @@ def serve_worker(is_managed: bool = False) -> None:
 ROLES: dict[str, Callable[[], None]] = {
     "clients": serve_clients,
     "worker": serve_worker,
+    "newcomers": serve_newcomers,
     "managed-clients": partial(serve_clients, is_managed=True),
     "managed-worker": partial(serve_worker, is_managed=True),
     "sleepers": serve_sleepers,
@@ -135,7 +157,7 @@ def main() -> None:
     """The role is the only argument."""
     try:
         ROLES[sys.argv[1]]()
-    except (LoadError, OSError, ValueError) as error:
+    except (LoadError, OSError, SettingError, ValueError) as error:
         answer(Failure(type(error).__name__, str(error)))
 
 

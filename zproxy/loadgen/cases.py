@@ -13,13 +13,21 @@ import numpy as np
 from zproxy.loadgen.messages import Load
 from zproxy.loadgen.programs import (
     CROWD,
+    CURVE,
+    CURVE_RIVAL,
+    FRONT,
+    FRONT_RIVAL,
     IPYPARALLEL,
     MANAGED,
     NATS,
+    NEWCOMERS,
+    NEWCOMERS_RIVAL,
     REQ_REP,
     RIVAL,
+    RULED,
     SDK,
     SLEEPERS,
+    UNRULED,
     ZPROXY,
     of_interpreter,
 )
@@ -46,6 +54,7 @@ class Case(msgspec.Struct, frozen=True):
     is_timed: bool = False  # round trips are wanted, whatever the window
     transports: tuple[str, ...] = ("tcp", "ipc")  # over which its programs can be measured
     rival: Case | None = None  # the other side's load; None: the same
+    is_after_restart: bool = False  # the proxy is killed and started again, and the load begins when it is ready
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -105,6 +114,8 @@ def measure(program: str, case: Case, transport: str, seconds: float) -> Figures
         program, transport=transport, clients=case.clients, workers=case.workers, options=case.options
     ) as session:
         first = session.warm_up(load)
+        if case.is_after_restart:
+            session.restart()
         figures = session.run(load)
     return msgspec.structs.replace(figures, first_s=first.seconds) if case.count else figures
 
@@ -142,9 +153,18 @@ MANY_PLAIN = many_or_few(ZPROXY, " plain")
 MANY_RIVAL = many_or_few(RIVAL, " zmq.proxy")
 WITH_NATS = Case("nats", 64, 64, workers=4, programs=(CROWD, NATS), is_timed=True, transports=("tcp",))
 WITH_VIEWS = msgspec.structs.replace(WITH_NATS, name="ipyparallel", programs=(CROWD, IPYPARALLEL))
+SMALL_CURVE = Case("64B CURVE", 64, 1000, programs=(CURVE, CURVE_RIVAL), transports=("tcp",))
+MIB_CURVE = msgspec.structs.replace(SMALL_CURVE, name="1MiB CURVE", size=1 << 20, window=4)
+MIB_FRONT = msgspec.structs.replace(MIB_CURVE, name="1MiB CURVE in front", programs=(FRONT, FRONT_RIVAL))
+WITH_RULES = msgspec.structs.replace(SMALL_CURVE, name="rules", programs=(RULED, UNRULED))
+COMING = Case("newcomers", 16, 16, programs=(NEWCOMERS, NEWCOMERS_RIVAL), transports=("tcp",))
+COMING_BACK = msgspec.structs.replace(
+    SMALL_CURVE, name="reconnect", size=16, window=1, clients=1000, count=1000, is_after_restart=True
+)
 
 RATE = attrgetter("messages_per_s")
 CPU = attrgetter("cpu_us_per_message")
+BYTES = attrgetter("megabytes_per_s")
 
 ROWS = (
     Row("64B", SMALL, "64 B, window 1000", "messages/s", RATE, 1.4, True),
@@ -152,7 +172,7 @@ ROWS = (
     Row("rtt", ONE, "round trip p50, one at a time", "µs", attrgetter("rtt_p50_us"), 0.75, False),
     Row("rtt-spin", ONE_SPINNING, "the same, --spin 100us", "µs", attrgetter("rtt_p50_us"), 0.55, False),
     Row("1KiB", KIB, "1 KiB, window 1000", "messages/s", RATE, 1.4, True),
-    Row("16MiB", LARGE, "16 MiB, window 4", "MB/s", attrgetter("megabytes_per_s"), 0.9, True),
+    Row("16MiB", LARGE, "16 MiB, window 4", "MB/s", BYTES, 0.9, True),
     Row("1GiB", HUGE, "1 GiB message, memory in use before", "s", attrgetter("seconds_per_message"), 0.8, False),
     Row("1GiB-first", HUGE, "the proxy's first 1 GiB message", "s", attrgetter("first_s"), None, False),
     Row(
@@ -173,6 +193,15 @@ ROWS = (
     Row("1000x10-rival", MANY_RIVAL, "the same, plain, zmq.proxy", "messages/s", RATE, None, True),
     Row("slow-worker", BY_LOAD, "p99, 1 of 8 workers 10x slower", "µs", attrgetter("rtt_p99_us"), 0.5, False),
     Row("sdk", ONE_SDK, "64 B, one at a time, in Python", "messages/s", RATE, 0.8, True),
+    Row("curve-64B", SMALL_CURVE, "64 B, window 1000, both sides", "messages/s", RATE, 1.3, True),
+    Row("curve-64B-cpu", SMALL_CURVE, "proxy CPU per 64 B message", "µs", CPU, None, False),
+    Row("curve-1MiB", MIB_CURVE, "1 MiB, window 4, both sides", "MB/s", BYTES, 1.2, True),
+    Row("curve-1MiB-cpu", MIB_CURVE, "proxy CPU per 1 MiB message", "µs", CPU, 0.8, False),
+    Row("curve-1MiB-front", MIB_FRONT, "1 MiB, window 4, frontend only", "MB/s", BYTES, 1.0, True),
+    Row("rules-cpu", WITH_RULES, "proxy CPU per 64 B message, managed", "µs", CPU, 1.1, False),
+    Row("handshakes", COMING, "new connections, 16 at once", "messages/s", RATE, None, True),
+    Row("handshakes-cpu", COMING, "proxy CPU per new connection", "µs", CPU, None, False),
+    Row("reconnect", COMING_BACK, "1,000 nodes served again", "s", attrgetter("seconds"), None, False),
     Row("nats", WITH_NATS, "64 outstanding, 4 Python workers", "messages/s", RATE, None, True),
     Row("nats-p99", WITH_NATS, "p99 of these", "µs", attrgetter("rtt_p99_us"), None, False),
     Row("ipyparallel", WITH_VIEWS, "64 outstanding, 4 Python workers", "messages/s", RATE, None, True),
@@ -209,7 +238,7 @@ def custom_rows(case: Case) -> list[Row]:
         Row("cpu", case, "proxy CPU per message", "µs", CPU, None, False),
     ]
     if case.size:
-        rows.append(Row("payload", case, "payload, one way", "MB/s", attrgetter("megabytes_per_s"), None, True))
+        rows.append(Row("payload", case, "payload, one way", "MB/s", BYTES, None, True))
     if (case.window, case.clients) == (1, 1):
         rows.append(Row("rtt", case, "round trip p50", "µs", attrgetter("rtt_p50_us"), None, False))
     return rows

@@ -14,7 +14,7 @@ Rule 3. No Python object between the first request and the last reply.
 from typing import NamedTuple
 
 from libc.errno cimport EAGAIN, EINTR, ENOMEM, errno
-from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
@@ -22,7 +22,9 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from zproxy.envelope cimport REPLY, REQUEST, EnvelopeView, envelope_begin
 from zproxy.libzmq cimport ZMQ_DEALER, ZMQ_SNDMORE, LibZmq, libzmq_check, libzmq_table, zmq_msg_t
 from zproxy.loadgen.introduction cimport envelope_send, frame_read, introduce
-from zproxy.loadgen.sockets cimport Sockets, sockets_close, sockets_connect, sockets_open, sockets_wait
+from zproxy.loadgen.sockets cimport (
+    CURVE_KEYS_BYTES, Sockets, sockets_close, sockets_connect, sockets_open, sockets_wait
+)
 from zproxy.loadgen.stamp cimport FILL, STAMPED_BYTES, stamp_make, stamp_read, stamp_slot, stamp_write
 
 from zproxy.errors import NoAnswer, WrongReply
@@ -307,22 +309,29 @@ cdef int load_prepare(Load* load) noexcept nogil:
 cdef class Clients:
     """`count` DEALERs at `endpoint`, managed ones or plain. Nothing for `timeout_ms` ends a run. One thread.
 
-    Raises OSError; of managed ones NoAnswer, too: they are introduced at once.
+    With `keys` (public, secret, the server's public: 96 bytes) all speak CURVE. `name`: of the only managed one;
+    without it each has its own. Raises OSError; of managed ones NoAnswer, too: they are introduced at once.
     """
 
     cdef Load load
     cdef str endpoint
 
-    def __cinit__(self, endpoint, *, int count=1, int timeout_ms=10_000, bint is_managed=False):
+    def __cinit__(
+        self, endpoint, *, int count=1, int timeout_ms=10_000, bint is_managed=False, str name="", bytes keys=b""
+    ):
         cdef const LibZmq* zmq = libzmq_table()
-        cdef bytes name = endpoint.encode()
+        cdef bytes place = endpoint.encode()
         cdef int index
         if not 0 < count <= CLIENTS_MAX:
             raise ValueError(f"{count} clients: 1 to {CLIENTS_MAX} are possible")
+        if len(keys) not in (0, CURVE_KEYS_BYTES):
+            raise ValueError(f"three keys have {<int>CURVE_KEYS_BYTES} bytes, not {len(keys)}")
         self.endpoint = endpoint
         self.load.timeout_ns = <int64_t>timeout_ms * 1000000
         libzmq_check(sockets_open(&self.load.sockets, zmq, ZMQ_DEALER, count, min(timeout_ms, <int>WAIT_MS)))
-        libzmq_check(sockets_connect(&self.load.sockets, name, is_managed))
+        libzmq_check(sockets_connect(
+            &self.load.sockets, place, is_managed, <const uint8_t*><const char*>keys if keys else NULL
+        ))
         self.load.flights = <Flight*>calloc(count, sizeof(Flight))
         if self.load.flights == NULL:
             raise MemoryError
@@ -332,7 +341,7 @@ cdef class Clients:
         self.load.is_managed = is_managed
         self.load.incarnation = <uint64_t>clock_ns()
         if is_managed:
-            self._introduce()
+            self._introduce(name)
 
     def __dealloc__(self):
         sockets_close(&self.load.sockets)       # first: libzmq may still look at the payloads
@@ -364,15 +373,19 @@ cdef class Clients:
         self._check(code)
         return self._tally()
 
-    cdef int _introduce(self) except -1:
+    cdef int _introduce(self, str name) except -1:
         cdef Flight* flight
+        cdef bytes called
+        cdef const char* spoken
         cdef int index
         cdef int code = 0
         for index in range(self.load.sockets.count):
             flight = &self.load.flights[index]
+            called = (name or f"load-{self.load.incarnation:x}-{index}").encode()
+            spoken = called
             with nogil:
                 code = introduce(
-                    self.load.sockets.zmq, flight.socket, False, flight.number, self.load.incarnation,
+                    self.load.sockets.zmq, flight.socket, False, spoken, self.load.incarnation,
                     self.load.timeout_ns, &flight.conversation,
                 )
             self._check(<int>LOAD_SILENT if code == EAGAIN else code)

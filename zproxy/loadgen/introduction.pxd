@@ -11,10 +11,10 @@ from zproxy.libzmq cimport LibZmq, zmq_msg_t
 cdef enum:
     LOAD_CREDIT = 65535         # the client's window bounds what a worker has
 
-# Of a node (`is_worker` False) or of a worker of service "load", by the number in its name. `*conversation` is what
+# Of a node (`is_worker` False) or of a worker of service "load". `*conversation` is what
 # all it says has to carry. 0, EAGAIN when nothing came within `timeout_ns`, another errno, or EPROTO: refused.
 cdef int introduce(
-    const LibZmq* zmq, void* socket, bint is_worker, uint64_t number, uint64_t incarnation, int64_t timeout_ns,
+    const LibZmq* zmq, void* socket, bint is_worker, const char* name, uint64_t incarnation, int64_t timeout_ns,
     uint32_t* conversation
 ) noexcept nogil
 

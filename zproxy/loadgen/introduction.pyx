@@ -2,8 +2,7 @@
 
 from libc.errno cimport EAGAIN, EINTR, EPROTO, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdio cimport snprintf
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strlen
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from zproxy.envelope cimport (
@@ -73,20 +72,17 @@ cdef int offer_send(const LibZmq* zmq, void* socket) noexcept nogil:
 
 
 cdef int introduce(
-    const LibZmq* zmq, void* socket, bint is_worker, uint64_t number, uint64_t incarnation, int64_t timeout_ns,
+    const LibZmq* zmq, void* socket, bint is_worker, const char* name, uint64_t incarnation, int64_t timeout_ns,
     uint32_t* conversation
 ) noexcept nogil:
     cdef EnvelopeView envelope
-    cdef char[64] name
     cdef int64_t until_ns = clock_ns() + timeout_ns
     cdef int code = message_await(zmq, socket, WELCOME, until_ns, &envelope)
     if code:
         return code
     conversation[0] = envelope.head.conversation
     envelope_begin(&envelope, READY if is_worker else HELLO)
-    envelope.head.name_bytes = <uint8_t>snprintf(
-        name, sizeof(name), b"load-%llx-%llu", <unsigned long long>incarnation, <unsigned long long>number
-    )
+    envelope.head.name_bytes = <uint8_t>strlen(name)
     envelope.name = <const uint8_t*>name
     envelope.head.incarnation = incarnation
     envelope.head.conversation = conversation[0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from zproxy.loadgen.throwaway import KeyFiles
+
 
 class Place(msgspec.Struct, frozen=True, tag=True):
     """To a child: open `count` sockets there. A worker binds its only one instead when `is_bound`."""
@@ -12,6 +14,7 @@ class Place(msgspec.Struct, frozen=True, tag=True):
     count: int
     is_bound: bool = False
     timeout_s: float = 10.0
+    keys: KeyFiles | None = None  # without them it speaks NULL
 
 
 class Placed(msgspec.Struct, frozen=True, tag=True):

@@ -3,6 +3,8 @@
     proxies     clients ─► frontend │ backend ◄─ DEALER workers       zproxy, zmq.proxy, pyomq.proxy
     managed     the same, in managed messages                         zproxy, managed
     sleepers    the same, to workers that take their time
+    CURVE       the same, encrypted on both sides or in front         zproxy, zmq.proxy, with keys of their own
+    newcomers   a new connection for each message, encrypted
     SDK         a Node ─► frontend │ backend ◄─ a Master, in Python   zproxy, SDK
     REQ-REP     REQ ────► frontend │ backend ◄─ REP, in Python        zmq.proxy, REQ-REP
     AsyncNode   64 tasks ─► frontend │ backend ◄─ Masters, in Python  zproxy, AsyncNode
@@ -22,6 +24,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +32,7 @@ from pathlib import Path
 from zproxy.errors import LoadError
 from zproxy.loadgen.children import START_SECONDS, Child, Peer
 from zproxy.loadgen.messages import Place, Placed
+from zproxy.loadgen.throwaway import NARROW, OPEN, KeyFiles, make_registry, secret_of_server
 
 CLIENT_FILE = "security/ipcontroller-client.json"  # of ipyparallel, in its profile's folder
 ZPROXY, RIVAL = "zproxy", "zmq.proxy"
@@ -38,29 +42,54 @@ ZMQ_PROXY = [sys.executable, str(Path(__file__).with_name("zmq_proxy.py"))]
 LOSSLESS_ZMQ_PROXY = [*ZMQ_PROXY, "--high-water-mark", "0"]
 MANAGED, SDK, REQ_REP = "zproxy, managed", "zproxy, SDK", "zmq.proxy, REQ-REP"
 SLEEPERS = "zproxy, sleepers"
+CURVE, CURVE_RIVAL = "zproxy, CURVE", "zmq.proxy, CURVE"
+FRONT, FRONT_RIVAL = "zproxy, CURVE in front", "zmq.proxy, CURVE in front"
+NEWCOMERS, NEWCOMERS_RIVAL = "zproxy, newcomers", "zmq.proxy, newcomers"
+RULED, UNRULED = "zproxy, rules", "zproxy, no rules"
 CROWD, NATS, IPYPARALLEL = "zproxy, AsyncNode", "nats", "ipyparallel"
 ZPROXY_RUN = [sys.executable, "-m", "zproxy", "run", "--log-format", "json", "--control", "off"]
 
 
 @dataclass(frozen=True)
 class Program:
-    """A proxy, and what talks through it: roles of __main__.py."""
+    """A proxy, and what talks through it: roles of __main__.py.
+
+    `curve`: the sides that are encrypted, over TCP whatever the session's transport; the others are Unix sockets then.
+    zproxy has a registry with these `groups` for it.
+    """
 
     argv: list[str]
     clients: str = "clients"
     worker: str = "worker"
+    curve: tuple[str, ...] = ()
+    groups: str = OPEN
 
     @property
     def is_zproxy(self) -> bool:
         return self.argv[1:] == ZPROXY_RUN[1:]
 
+    def keys(self, folder: Path) -> list[str]:
+        """The options by which it has the keys of a registry."""
+        if self.is_zproxy:
+            return ["--registry", str(folder)]
+        return [word for side in self.curve for word in (f"--{side}-key", str(secret_of_server(folder)))]
 
+
+FRONTEND, BOTH = ("frontend",), ("frontend", "backend")
 PROXIES = {
     ZPROXY: Program(ZPROXY_RUN),
     MANAGED: Program(ZPROXY_RUN, "managed-clients", "managed-worker"),
     SLEEPERS: Program(ZPROXY_RUN, "managed-clients", "sleepers"),
     CROWD: Program(ZPROXY_RUN, "node-crowd", "masters"),
     SDK: Program(ZPROXY_RUN, "node", "master"),
+    CURVE: Program(ZPROXY_RUN, curve=BOTH),
+    CURVE_RIVAL: Program(LOSSLESS_ZMQ_PROXY, curve=BOTH),
+    FRONT: Program(ZPROXY_RUN, curve=FRONTEND),
+    FRONT_RIVAL: Program(LOSSLESS_ZMQ_PROXY, curve=FRONTEND),
+    NEWCOMERS: Program(ZPROXY_RUN, "newcomers", curve=FRONTEND),
+    NEWCOMERS_RIVAL: Program(LOSSLESS_ZMQ_PROXY, "newcomers", curve=FRONTEND),
+    RULED: Program(ZPROXY_RUN, "managed-clients", "managed-worker", curve=FRONTEND, groups=NARROW),
+    UNRULED: Program(ZPROXY_RUN, "managed-clients", "managed-worker", curve=FRONTEND),
     RIVAL: Program(LOSSLESS_ZMQ_PROXY),
     REQ_REP: Program(LOSSLESS_ZMQ_PROXY, "req", "rep"),
     "pyomq.proxy": Program([*LOSSLESS_ZMQ_PROXY, "--library", "pyomq"]),
@@ -107,17 +136,19 @@ class Room:
         """The endpoint of the worker, once it is bound."""
         return self.worker.ask(Place(self.endpoint("worker"), 1, is_bound=True), Placed, START_SECONDS).endpoint
 
-    def connect_workers(self, endpoint: str) -> None:
+    def connect_workers(self, endpoint: str, keys: KeyFiles | None = None) -> None:
         """Connects the workers there."""
-        self.worker.ask(Place(endpoint, self.worker_count), Placed, START_SECONDS)
+        self.worker.ask(Place(endpoint, self.worker_count, keys=keys), Placed, START_SECONDS)
 
 
 @dataclass(frozen=True)
 class Lane:
-    """Where the clients connect, and the proxy if it is a child of ours."""
+    """Where the clients connect, with which keys, and the proxy if it is a child of ours."""
 
     frontend: str
     proxy: Child | None = None
+    keys: KeyFiles | None = None
+    argv: tuple[str, ...] = ()  # starts it once more, at the same endpoints; of one of PROXIES
 
 
 def roles(program: str) -> tuple[str, str]:
@@ -159,13 +190,32 @@ def start(program: str, room: Room) -> Lane:
 
 def start_proxy(program: str, room: Room) -> Lane:
     """One of PROXIES, and its workers."""
-    argv = PROXIES[program].argv
-    options = room.options if PROXIES[program].is_zproxy else ()
-    sides = ["--frontend", room.endpoint("frontend"), "--backend", room.endpoint("backend")]
-    proxy = room.start([*argv, *sides, *options])
+    chosen = PROXIES[program]
+    argv = [*chosen.argv, *(room.options if chosen.is_zproxy else ())]
+    keys: dict[str, KeyFiles] = {}
+    if chosen.curve:
+        folder = room.directory / "registry"
+        keys = {side: files for side, files in make_registry(folder, chosen.groups).items() if side in chosen.curve}
+        argv += chosen.keys(folder)
+        room = replace(room, transport="ipc")
+    sides = {side: "tcp://127.0.0.1:0" if side in keys else room.endpoint(side) for side in BOTH}
+    proxy = room.start([*argv, *side_options(sides)])
     bound = bound_endpoints(program, proxy)
-    room.connect_workers(bound["backend"])
-    return Lane(bound["frontend"], proxy)
+    room.connect_workers(bound["backend"], keys.get("backend"))
+    return Lane(bound["frontend"], proxy, keys.get("frontend"), (*argv, *side_options(bound)))
+
+
+def side_options(endpoints: Mapping[str, str]) -> list[str]:
+    return [word for side in BOTH for word in (f"--{side}", endpoints[side])]
+
+
+def restart(program: str, room: Room, lane: Lane) -> Lane:
+    """Kills the proxy and starts it again at the same endpoints; returns when it is ready. Raises LoadError."""
+    assert lane.proxy is not None
+    lane.proxy.close()
+    proxy = room.start(list(lane.argv))
+    bound_endpoints(program, proxy)
+    return replace(lane, proxy=proxy)
 
 
 def bound_endpoints(program: str, proxy: Child) -> dict[str, str]:

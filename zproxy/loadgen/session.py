@@ -21,7 +21,7 @@ import msgspec
 
 from zproxy.loadgen.children import START_SECONDS, Peer
 from zproxy.loadgen.messages import Load, Place, Placed, Result
-from zproxy.loadgen.programs import Lane, Room, roles, start
+from zproxy.loadgen.programs import Lane, Room, restart, roles, start
 from zproxy.procfs import peak_rss_bytes
 
 GREETING = Load(size=16, window=1)
@@ -76,6 +76,7 @@ class Session:
         endpoints: tuple[str, str] | None = None,
         timeout_s: float = TIMEOUT_SECONDS,
     ) -> None:
+        self._program = program
         self._client_count = clients
         self._timeout_s = timeout_s
         self._stack = ExitStack()
@@ -85,10 +86,11 @@ class Session:
             directory.mkdir(mode=0o700)
             of_clients, of_worker = roles(program)
             self._clients = self._open(of_clients, directory)
-            room = Room(directory, self._stack, self._open(of_worker, directory), workers, transport, tuple(options))
-            lane = start(program, room) if endpoints is None else join(room, *endpoints)
-            self._proxy = lane.proxy
-            self._clients.ask(Place(lane.frontend, clients, timeout_s=timeout_s), Placed, START_SECONDS)
+            worker = self._open(of_worker, directory)
+            self._room = room = Room(directory, self._stack, worker, workers, transport, tuple(options))
+            self._lane = lane = start(program, room) if endpoints is None else join(room, *endpoints)
+            place = Place(lane.frontend, clients, timeout_s=timeout_s, keys=lane.keys)
+            self._clients.ask(place, Placed, START_SECONDS)
         except BaseException:
             self._stack.close()
             raise
@@ -98,9 +100,13 @@ class Session:
         self._ask(msgspec.structs.replace(GREETING, count=self._client_count))
         return self._ask(msgspec.structs.replace(load, seconds=WARM_UP_SECONDS if load.seconds else 0.0))
 
+    def restart(self) -> None:
+        """The proxy is killed, and is there again when this returns; its peers find it by themselves."""
+        self._lane = restart(self._program, self._room, self._lane)
+
     def run(self, load: Load) -> Figures:
         """The figures of one load."""
-        pid = None if self._proxy is None else self._proxy.pid
+        pid = None if self._lane.proxy is None else self._lane.proxy.pid
         result = self._ask(msgspec.structs.replace(load, watched_pid=pid))
         return Figures(
             messages=result.messages,

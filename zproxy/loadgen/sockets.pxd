@@ -7,7 +7,13 @@ Rule 1. What `sockets_wait` named is received from until it says EAGAIN: ZMQ_FD 
 Rule 2. After sending it is received from again, for sending takes the news too.
 """
 
+from libc.stdint cimport uint8_t
+
 from zproxy.libzmq cimport LibZmq
+
+cdef enum:
+    CURVE_KEY_BYTES = 32
+    CURVE_KEYS_BYTES = 96       # public, secret, and the server's public
 
 cdef struct Sockets:            # owns everything but `zmq`
     const LibZmq* zmq
@@ -23,8 +29,11 @@ cdef struct Sockets:            # owns everything but `zmq`
 cdef int sockets_open(Sockets* sockets, const LibZmq* zmq, int kind, int count, int timeout_ms) noexcept nogil
 cdef void sockets_close(Sockets* sockets) noexcept nogil
 
-# Connects every one of them, as managed peers or as plain ones. 0 or an errno.
-cdef int sockets_connect(Sockets* sockets, const char* endpoint, bint is_managed) noexcept nogil
+# Connects every one of them, as managed peers or as plain ones, with the same CURVE_KEYS_BYTES; NULL: without CURVE.
+# 0 or an errno.
+cdef int sockets_connect(
+    Sockets* sockets, const char* endpoint, bint is_managed, const uint8_t* keys
+) noexcept nogil
 
 # How many of `ready` are filled; 0 after timeout_ms or an interruption. One socket is always named, at once.
 cdef int sockets_wait(Sockets* sockets) noexcept nogil

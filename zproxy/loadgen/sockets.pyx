@@ -1,13 +1,14 @@
 """Sockets: plain libzmq sockets of one thread; see sockets.pxd for the contract."""
 
 from libc.errno cimport ENOMEM, errno
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset, strchr
 from posix.unistd cimport close
 
 from zproxy.libzmq cimport (
-    ZMQ_DONTWAIT, ZMQ_FD, ZMQ_IPV6, ZMQ_LINGER, ZMQ_METADATA, ZMQ_RCVHWM, ZMQ_RCVTIMEO, ZMQ_SNDHWM, LibZmq
+    ZMQ_CURVE_PUBLICKEY, ZMQ_CURVE_SECRETKEY, ZMQ_CURVE_SERVERKEY, ZMQ_DONTWAIT, ZMQ_FD, ZMQ_IPV6, ZMQ_LINGER,
+    ZMQ_METADATA, ZMQ_RCVHWM, ZMQ_RCVTIMEO, ZMQ_SNDHWM, LibZmq
 )
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -91,12 +92,26 @@ cdef void sockets_close(Sockets* sockets) noexcept nogil:
     memset(sockets, 0, sizeof(Sockets))
 
 
-cdef int sockets_connect(Sockets* sockets, const char* endpoint, bint is_managed) noexcept nogil:
+# It speaks CURVE with these keys from its next connect on. 0 or an errno.
+cdef int socket_encrypt(const Sockets* sockets, void* socket, const uint8_t* keys) noexcept nogil:
+    cdef int[3] options = [ZMQ_CURVE_PUBLICKEY, ZMQ_CURVE_SECRETKEY, ZMQ_CURVE_SERVERKEY]
+    cdef int index
+    for index in range(3):
+        if sockets.zmq.setsockopt(socket, options[index], keys + index * CURVE_KEY_BYTES, CURVE_KEY_BYTES) != 0:
+            return errno
+    return 0
+
+
+cdef int sockets_connect(
+    Sockets* sockets, const char* endpoint, bint is_managed, const uint8_t* keys
+) noexcept nogil:
     cdef const LibZmq* zmq = sockets.zmq
     cdef int index
     cdef int code
     for index in range(sockets.count):
         code = socket_set(sockets, sockets.sockets[index], ZMQ_IPV6, strchr(endpoint, b"[") != NULL)
+        if code == 0 and keys != NULL:
+            code = socket_encrypt(sockets, sockets.sockets[index], keys)
         if code:
             return code
         if is_managed and zmq.setsockopt(sockets.sockets[index], ZMQ_METADATA, b"X-zproxy:1", 10) != 0:

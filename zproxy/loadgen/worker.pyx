@@ -8,7 +8,7 @@ import os
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EINTR, EPROTO, errno
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from zproxy.envelope cimport REPLY, REQUEST, EnvelopeView, envelope_begin
@@ -16,7 +16,9 @@ from zproxy.libzmq cimport (
     ZMQ_DEALER, ZMQ_LAST_ENDPOINT, ZMQ_ROUTER, ZMQ_SNDMORE, LibZmq, libzmq_check, libzmq_table, zmq_msg_t
 )
 from zproxy.loadgen.introduction cimport envelope_send, frame_read, introduce
-from zproxy.loadgen.sockets cimport Sockets, sockets_close, sockets_connect, sockets_open, sockets_wait
+from zproxy.loadgen.sockets cimport (
+    CURVE_KEYS_BYTES, Sockets, sockets_close, sockets_connect, sockets_open, sockets_wait
+)
 
 cdef enum:
     ENDPOINT_BYTES = 256
@@ -108,17 +110,25 @@ cdef class Worker:
         sockets_close(&self.sockets)
         free(self.conversations)
 
-    def connect(self, endpoint):
-        """Connects every socket there, and introduces managed ones. Raises OSError."""
-        cdef bytes name = endpoint.encode()
+    def connect(self, endpoint, bytes keys=b""):
+        """Connects every socket there, with `keys` as Clients has them, and introduces managed ones. Raises OSError."""
+        cdef bytes place = endpoint.encode()
+        cdef bytes called
+        cdef const char* spoken
         cdef uint64_t incarnation = <uint64_t>os.getpid()
         cdef int index
         cdef int code = 0
-        libzmq_check(sockets_connect(&self.sockets, name, self.is_managed))
+        if len(keys) not in (0, CURVE_KEYS_BYTES):
+            raise ValueError(f"three keys have {<int>CURVE_KEYS_BYTES} bytes, not {len(keys)}")
+        libzmq_check(sockets_connect(
+            &self.sockets, place, self.is_managed, <const uint8_t*><const char*>keys if keys else NULL
+        ))
         for index in range(self.sockets.count if self.is_managed else 0):
+            called = f"load-{incarnation:x}-{index}".encode()
+            spoken = called
             with nogil:
                 code = introduce(
-                    self.sockets.zmq, self.sockets.sockets[index], True, <uint64_t>index, incarnation,
+                    self.sockets.zmq, self.sockets.sockets[index], True, spoken, incarnation,
                     INTRODUCTION_NS, &self.conversations[index],
                 )
             libzmq_check(code)

@@ -2,7 +2,7 @@
 
 A program of its own, started by its file (`ZMQ_PROXY` in programs.py): benchmarks and tests start it where they also
 start `zproxy run`. It imports nothing of zproxy. pyzmq runs libzmq's C function without the GIL. `--library pyomq` is
-the same of another ZMTP engine.
+the same of another ZMTP engine. With a key file it speaks CURVE on that side, with whoever comes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,19 @@ def arguments() -> argparse.Namespace:
     for side in ("frontend", "backend"):
         parser.add_argument(f"--{side}", action="append", default=[])
         parser.add_argument(f"--{side}-connect", action="append", default=[])
+        parser.add_argument(f"--{side}-key", metavar="FILE", help="a secret one, as zmq.auth writes them")
     parser.add_argument("--endpoints-file", type=Path)
     parser.add_argument("--high-water-mark", type=int, default=1000, help="messages per peer; 0 is none")
     parser.add_argument("--library", choices=["zmq", "pyomq"], default="zmq")
     return parser.parse_args()
+
+
+def encrypt(socket: Any, key_file: str) -> None:
+    """CURVE's server. Without an authenticator libzmq lets everybody in."""
+    from zmq.auth import load_certificate
+
+    socket.curve_server = True
+    socket.curve_publickey, socket.curve_secretkey = load_certificate(key_file)
 
 
 def open_side(socket: Any, bound: list[str], connected: list[str]) -> list[str]:
@@ -53,9 +62,11 @@ def main() -> None:
     library = importlib.import_module(options.library)
     context = library.Context()
     frontend, backend = context.socket(library.ROUTER), context.socket(library.DEALER)
-    for socket in (frontend, backend):
+    for socket, key_file in ((frontend, options.frontend_key), (backend, options.backend_key)):
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = options.high_water_mark
+        if key_file is not None:
+            encrypt(socket, key_file)
     bound = {
         "frontend": open_side(frontend, options.frontend, options.frontend_connect),
         "backend": open_side(backend, options.backend, options.backend_connect),
