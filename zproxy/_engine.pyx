@@ -18,6 +18,7 @@ from zproxy.counters cimport (
     WAITING_REQUESTS, WAKEUPS, counter_add
 )
 from zproxy.names cimport names_remove
+from zproxy.relay.admission cimport CHALLENGE_MS, admission_answer, admission_inherit, holder_challenge_over
 from zproxy.relay.block cimport pool_trim
 from zproxy.relay.connection cimport (
     ASKED, CONNECTING, LINGER, LIST_CLOSING, LIST_FLUSH, LIST_PAUSED, LIST_READ, READY, REASON_CONNECT, REASON_EOF,
@@ -31,22 +32,20 @@ from zproxy.relay.endpoint cimport (
     endpoints_start, endpoints_stop, endpoints_tick
 )
 from zproxy.relay.hub cimport (
-    clock_ns, hub_broken, hub_close, hub_doom, hub_find, hub_handshaking, hub_hangup, hub_open, hub_release, hub_tell,
-    hub_tell_endpoint
+    REFUSED_STEP_MS, clock_ns, hub_broken, hub_close, hub_doom, hub_find, hub_handshaking, hub_hangup, hub_open,
+    hub_release, hub_tell, hub_tell_endpoint
 )
 from zproxy.relay.intake cimport intake_assembled, intake_stalled, intake_watch
+from zproxy.relay.liveness cimport BEAT_MS, liveness_acknowledge, liveness_due
 from zproxy.relay.mailbox cimport (
     COMMAND_DISMISS, COMMAND_PERMITS, COMMAND_REVOKE, COMMAND_STOP, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED,
     Answer, Command, mailbox_end, mailbox_serve_report, mailbox_serve_snapshot, mailbox_take, mailbox_take_answer,
     mailbox_wants_report, mailbox_wants_snapshot
 )
-from zproxy.relay.peering cimport (
-    BEAT_MS, CHALLENGE_MS, PEER_IS_READY, PEER_IS_SUSPECT, REFUSED_STEP_MS, peering_acknowledge, peering_answer,
-    peering_challenge_over, peering_heartbeat, peering_inherit, peering_refused_over
-)
 from zproxy.relay.poller cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, POLL_BATCH, POLL_WAKE, poller_wait, poller_wake_clear
 )
+from zproxy.relay.refusal cimport PEER_IS_READY, peer_refused_over
 from zproxy.relay.sodium cimport KEY_BYTES
 from zproxy.relay.spin cimport spin_judge, spin_until_ns
 from zproxy.relay.tcp cimport ACKNOWLEDGE_CHECK_MS
@@ -86,7 +85,7 @@ cdef void connection_bury(Engine* engine, Connection* connection) noexcept nogil
         hub_tell(&engine.hub, EVENT_DISCONNECTED, connection, connection.reason, lost, 0)
     if connection.routing_frame_bytes:
         names_remove(&engine.hub.routes, connection.routing_id, connection.routing_id_bytes, connection.slot)
-        heir = peering_inherit(&engine.hub, connection)
+        heir = admission_inherit(&engine.hub, connection)
         if heir != NULL:
             peer_join(&engine.path, heir)
     if connection.connector >= 0:
@@ -116,14 +115,14 @@ cdef void timer_due(Engine* engine, int kind, Connection* connection) noexcept n
     elif kind == TIMER_STALL:
         intake_stalled(&engine.hub, connection)
     elif kind == TIMER_HEARTBEAT or kind == TIMER_BEAT:
-        if peering_heartbeat(&engine.hub, connection) == PEER_IS_SUSPECT:
+        if liveness_due(&engine.hub, connection):
             worker_suspected(&engine.path, connection)
     elif kind == TIMER_ACKNOWLEDGE:
-        peering_acknowledge(&engine.hub, connection)
+        liveness_acknowledge(&engine.hub, connection)
     elif kind == TIMER_CHALLENGE:
-        peering_challenge_over(&engine.hub, connection)
+        holder_challenge_over(&engine.hub, connection)
     else:
-        peering_refused_over(&engine.hub, connection)
+        peer_refused_over(&engine.hub, connection)
 
 
 cdef void trim_tick(Engine* engine) noexcept nogil:
@@ -203,7 +202,7 @@ cdef void answers_take(Engine* engine) noexcept nogil:
         connection = hub_find(&engine.hub, answer.tag)
         if connection == NULL or connection.state != ASKED or list_has(connection, LIST_CLOSING):
             continue                            # it did not wait
-        if peering_answer(&engine.hub, connection, &answer) == PEER_IS_READY:
+        if admission_answer(&engine.hub, connection, &answer) == PEER_IS_READY:
             peer_join(&engine.path, connection)
             list_append(&engine.hub.lists[<int>LIST_READ], connection, LIST_READ)
 

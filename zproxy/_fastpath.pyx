@@ -26,8 +26,9 @@ from zproxy.envelope cimport (
     CHUNK as KIND_CHUNK, DENIED as CODE_DENIED, ENVELOPE_BYTES_MAX, FAULT_LENGTH, FAULT_NONE, FAULT_SHORT, FAULT_WORDS,
     HEAD_BYTES, READY as KIND_READY, EnvelopeFault, EnvelopeView, envelope_bytes, envelope_read, envelope_write
 )
-from zproxy.relay.address cimport ADDRESS_TEXT_BYTES
 from zproxy.names cimport NAME_NONE, names_find
+from zproxy.relay.address cimport ADDRESS_TEXT_BYTES
+from zproxy.relay.admission cimport holder_challenge
 from zproxy.relay.backlog cimport (
     OWNER_NONE, backlog_clear, backlog_open, backlog_orphan, backlog_pack, backlog_pop, backlog_push, parcel_charge
 )
@@ -45,7 +46,6 @@ from zproxy.relay.payload cimport (
     STAY_BRIEF, STAY_LONG, Stay, payload_copy, payload_drop, payload_fetch, payload_keep, payload_share, payloads_close,
     payloads_inherit
 )
-from zproxy.relay.peering cimport peering_challenge
 from zproxy.relay.zmtp cimport (
     FRAME_MORE, LONG_HEADER_BYTES, SCAN_MESSAGE, Frame, frame_read, frames_count, header_write, routing_frame_read
 )
@@ -545,7 +545,7 @@ cdef inline void verdict_execute(
     if verdict.closing != <uint32_t>PEER_NONE:
         elder_close(path, path.hub.table[verdict.closing], source)
     if verdict.challenged != <uint32_t>PEER_NONE:
-        peering_challenge(path.hub, path.hub.table[verdict.challenged])
+        holder_challenge(path.hub, path.hub.table[verdict.challenged])
     if verdict.inherited:
         payloads_inherit(&path.payloads, path.hub, verdict.inherited, source)
 

@@ -8,6 +8,7 @@ from zproxy._fastpath cimport (
     managed_pass, managed_pass_large, peer_join, reply_pass, reply_pass_large, request_pass, request_pass_large,
     worker_freed, worker_recover
 )
+from zproxy.relay.admission cimport holder_lives
 from zproxy.relay.block cimport Message, message_join, message_release
 from zproxy.relay.cipher cimport OPEN_FORGED, OPEN_NO_MEMORY, OPEN_OK, OpenCode, cipher_open, cipher_prepare
 from zproxy.relay.connection cimport (
@@ -21,9 +22,10 @@ from zproxy.relay.inbox cimport (
     inbox_next, inbox_prepare, iovec
 )
 from zproxy.relay.intake cimport intake_admits, intake_assembled, intake_settle
-from zproxy.relay.peering cimport (
-    HANDSHAKES_TURN, PEER_GOES_ON, PEER_IS_MALFORMED, PEER_IS_READY, Verdict, peering_abandon, peering_command,
-    peering_greeting, peering_holder_lives, peering_reject
+from zproxy.relay.introduction cimport HANDSHAKES_TURN, introduction_greeting
+from zproxy.relay.peering cimport peering_command
+from zproxy.relay.refusal cimport (
+    PEER_GOES_ON, PEER_IS_MALFORMED, PEER_IS_READY, Verdict, peer_abandon, peer_reject
 )
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -36,9 +38,9 @@ cdef extern from "<sys/uio.h>" nogil:
 # What it sent can never become right. Its stream must stand between two messages for an ERROR to be readable.
 cdef void connection_reject(Fastpath* path, Connection* connection, Reason reason, uint64_t size) noexcept nogil:
     if connection.side == SIDE_BACKEND and connection.has_joined and worker_recover(path, connection):
-        peering_abandon(path.hub, connection, reason, size)
+        peer_abandon(path.hub, connection, reason, size)
         return
-    peering_reject(path.hub, connection, reason, size)
+    peer_reject(path.hub, connection, reason, size)
 
 
 cdef bint take_message(Fastpath* path, Connection* connection, const Item* item) noexcept nogil:
@@ -114,7 +116,7 @@ cdef bint inbox_drain(Fastpath* path, Connection* connection) noexcept nogil:
     if connection.state == LINGER:
         return True             # read only for its end
     if connection.state == GREETING:
-        if peering_greeting(path.hub, connection) != PEER_GOES_ON:
+        if introduction_greeting(path.hub, connection) != PEER_GOES_ON:
             return False
         if connection.state == GREETING:
             return True
@@ -142,7 +144,7 @@ cdef void connection_heard(Fastpath* path, Connection* connection, size_t count)
         connection.is_suspect = False
         worker_freed(path, connection)
     if connection.is_challenged:
-        peering_holder_lives(path.hub, connection)
+        holder_lives(path.hub, connection)
 
 
 # May it be read on? One that was reset and is not read any more is over; so is a node that has hung up: nobody waits

@@ -22,13 +22,13 @@ from zproxy.counters cimport COUNTER_COUNT, GAUGE_COUNT
 from zproxy.relay.address cimport Address, address_pack_ip, address_pack_path
 from zproxy.relay.connection cimport SIDE_BACKEND, SIDE_FRONTEND, Side
 from zproxy.relay.endpoint cimport KEYS_MAX, endpoints_connect, endpoints_listen
+from zproxy.relay.liveness cimport BEAT_MS as LIVENESS_BEAT_MS
 from zproxy.relay.mailbox cimport (
     COMMAND_ADDRESS, COMMAND_DISMISS, COMMAND_NAME_BYTES, COMMAND_PERMITS, COMMAND_REVOKE, COMMAND_STOP, EVENT_CAPACITY,
     QUESTION_CAPACITY, Answer as CAnswer, Command, Event as CEvent, Question as CQuestion, mailbox_answer,
     mailbox_ask_snapshot, mailbox_await_end, mailbox_await_event, mailbox_await_question, mailbox_await_snapshot,
     mailbox_close, mailbox_open, mailbox_post, mailbox_take_report
 )
-from zproxy.relay.peering cimport BEAT_MS as PEERING_BEAT_MS
 from zproxy.relay.poller cimport poller_close, poller_wake
 from zproxy.relay.sodium cimport KEY_BYTES, sodium_table
 from zproxy.relay.zmtp cimport LONG_HEADER_BYTES, header_write
@@ -61,7 +61,7 @@ cdef extern from *:
 
 MAX_FRAMES = <int>FRAMES_MAX
 DEDUP_IDS = <int>PATH_DEDUP_IDS
-BEAT_MS = <int>PEERING_BEAT_MS
+BEAT_MS = <int>LIVENESS_BEAT_MS
 FRONTEND = <int>SIDE_FRONTEND
 BACKEND = <int>SIDE_BACKEND
 

@@ -1,6 +1,6 @@
-"""Delivery: whole messages into a connection's outbox, and the outbox onto the wire.
+"""Delivery: whole messages, and what we say ourselves, into a connection's outbox, and the outbox onto the wire.
 
-Called by the turn once it knows where a message goes. Decides nothing.
+Called by the turn once it knows where a message goes, and by the rooms of the conversation. Decides nothing.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -20,6 +20,11 @@ cdef int deliver_parts(
 cdef int deliver_chain(
     Hub* hub, Connection* connection, const uint8_t* head, uint32_t head_bytes, Message* message
 ) noexcept nogil
+
+# Queues a frame of our own, boxed where the peer speaks CURVE / as it is, whatever it speaks. False: no memory, and the
+# connection is doomed.
+cdef bint say(Hub* hub, Connection* connection, const uint8_t* frame, size_t count) noexcept nogil
+cdef bint say_as_it_is(Hub* hub, Connection* connection, const uint8_t* frame, size_t count) noexcept nogil
 
 # Writes what the socket takes. A rejected peer whose ERROR has left is given its end.
 cdef void connection_flush(Hub* hub, Connection* connection) noexcept nogil

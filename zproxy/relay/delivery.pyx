@@ -6,15 +6,17 @@ from libc.string cimport memcpy
 from zproxy.relay.block cimport SLICE_CONTINUES, Message, message_append, message_release
 from zproxy.relay.cipher cimport cipher_flush, cipher_forfeit
 from zproxy.relay.connection cimport (
-    LINGER, LIST_FLUSH, LIST_PAUSED, LIST_READ, REJECTED, TIMER_ACKNOWLEDGE, TIMER_REFUSED, TIMER_STALL, Connection,
-    beat_timer, list_append, list_remove
+    LINGER, LIST_FLUSH, LIST_PAUSED, LIST_READ, REASON_NO_MEMORY, REJECTED, TIMER_ACKNOWLEDGE, TIMER_REFUSED,
+    TIMER_STALL, Connection, beat_timer, list_append, list_remove
 )
-from zproxy.relay.hub cimport Hub, hub_arm, hub_broken, hub_disarm, hub_enter, hub_weigh_outbox
+from zproxy.relay.hub cimport (
+    REFUSED_STEPS_MIN, Hub, hub_arm, hub_broken, hub_disarm, hub_doom, hub_enter, hub_want_flush, hub_weigh_outbox
+)
 from zproxy.relay.inbox cimport inbox_clear
 from zproxy.relay.outbox cimport (
-    FLUSH_AGAIN, FLUSH_BLOCKED, FLUSH_FAILED, FlushCode, outbox_flush, outbox_link, outbox_reclaim, outbox_room
+    FLUSH_AGAIN, FLUSH_BLOCKED, FLUSH_FAILED, FlushCode, outbox_flush, outbox_link, outbox_reclaim, outbox_room,
+    outbox_wire
 )
-from zproxy.relay.peering cimport REFUSED_STEPS_MIN
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: SHUT_WR
@@ -50,6 +52,24 @@ cdef int deliver_chain(
     outbox_link(&connection.outbox, message)
     delivered(hub, connection)
     return 0
+
+
+cdef bint say(Hub* hub, Connection* connection, const uint8_t* frame, size_t count) noexcept nogil:
+    cdef uint8_t* target = outbox_room(&connection.outbox, &hub.pool, count)
+    if target == NULL:
+        hub_doom(hub, connection, REASON_NO_MEMORY, 0)
+        return False
+    memcpy(target, frame, count)
+    hub_want_flush(hub, connection)
+    return True
+
+
+cdef bint say_as_it_is(Hub* hub, Connection* connection, const uint8_t* frame, size_t count) noexcept nogil:
+    if outbox_wire(&connection.outbox, &hub.pool, frame, count) != 0:
+        hub_doom(hub, connection, REASON_NO_MEMORY, 0)
+        return False
+    hub_want_flush(hub, connection)
+    return True
 
 
 cdef FlushCode outbox_write(Hub* hub, Connection* connection) noexcept nogil:

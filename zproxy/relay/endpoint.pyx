@@ -18,9 +18,10 @@ from zproxy.relay.hub cimport (
     ADDRESS_CONNECTIONS_MAX, HANDSHAKES_MAX, Hub, hub_admit, hub_arm, hub_doom, hub_handshaking, hub_random,
     hub_tell_endpoint
 )
+from zproxy.relay.introduction cimport introduction_begin
 from zproxy.relay.mailbox cimport EVENT_ACCEPT_FAILED, EVENT_CONNECT_FAILED
-from zproxy.relay.peering cimport peering_greet, peering_refuse
 from zproxy.relay.poller cimport poller_add, poller_remove
+from zproxy.relay.refusal cimport peer_refuse
 from zproxy.relay.sodium cimport KEY_BYTES
 from zproxy.relay.tcp cimport tcp_tune
 
@@ -121,9 +122,9 @@ cdef bint accept_one(Hub* hub, Listener* listener) noexcept nogil:
     if listener.is_curve and not cipher_give(hub, connection, NULL):
         return True
     if address_is_full(hub, connection):
-        peering_refuse(hub, connection, REASON_LIMIT)
+        peer_refuse(hub, connection, REASON_LIMIT)
     else:
-        peering_greet(hub, connection)
+        introduction_begin(hub, connection)
     return True
 
 
@@ -213,7 +214,7 @@ cdef bint connector_settle(Hub* hub, Connection* connection) noexcept nogil:
         code = ECONNREFUSED
     if code == 0:
         counter_add(&hub.counters, CONNECTIONS_CONNECTED, 1)
-        peering_greet(hub, connection)
+        introduction_begin(hub, connection)
         return True
     hub_doom(hub, connection, REASON_CONNECT, <uint64_t>code)
     return False

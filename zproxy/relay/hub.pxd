@@ -20,6 +20,8 @@ from zproxy.relay.sodium cimport KEY_BYTES, Sodium
 from zproxy.relay.timer cimport TimerQueue, timer_arm, timer_disarm
 
 cdef enum:
+    REFUSED_STEP_MS = 250       # silence lasts 4 to 7 of these: 1 s and jitter
+    REFUSED_STEPS_MIN = 4
     REFUSED_HELD_MAX = 1024     # silent refusals held at once; beyond, the oldest goes early
     ADDRESS_CONNECTIONS_MAX = 4096
     HANDSHAKES_MAX = 2048       # beyond, nothing is accepted until some are through
