@@ -31,6 +31,7 @@ class Event(NamedTuple):
     size: int
     limit: int
     name: str = ...
+    key: bytes = ...
 
 class Relay:
     def __init__(

@@ -94,7 +94,10 @@ class Question(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One thing the relay thread saw besides messages; `kind` is one of EVENT_KINDS, `reason` one of REASONS."""
+    """One thing the relay thread saw besides messages; `kind` is one of EVENT_KINDS, `reason` one of REASONS.
+
+    `name`: the one that its key gives the peer; `key`: the public key (32 bytes) it has proved to have, b"" for none.
+    """
 
     kind: str
     side: int
@@ -106,6 +109,7 @@ class Event(NamedTuple):
     size: int
     limit: int
     name: str = ""
+    key: bytes = b""
 
 
 MOST = (1 << 64) - 1
@@ -128,6 +132,7 @@ cdef object event_wrap(const CEvent* event):
         event.size,
         event.limit,
         (<const char*>event.name)[:event.name_bytes].decode(errors="replace"),
+        event.key[:KEY_BYTES] if event.has_key else b"",
     )
 
 

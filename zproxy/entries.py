@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from zproxy._relay import FRONTEND, Event
 from zproxy.counters import COUNTER_NAMES
+from zproxy.security.keys import fingerprint
 from zproxy.units import show_size
 
 Field = str | int | float | list[str]
@@ -156,6 +157,8 @@ def _refusal(event: Event, fields: dict[str, Field]) -> Entry:
         shown_size=show_size(event.size),
         shown_limit=show_size(event.limit),
     )
+    if event.key:
+        fields["fingerprint"] = fingerprint(event.key)  # who it is where the registry has no name for it
     if event.reason == "too_large":
         fields |= {"size": event.size, "limit": event.limit}
     return Entry(logging.WARNING, "refused", sentence, fields)

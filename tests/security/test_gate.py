@@ -16,8 +16,8 @@ from zproxy._relay import BACKEND, FRONTEND, Event, Question
 from zproxy.broker.access import permits_pack
 from zproxy.errors import RelayStuck, SettingError
 from zproxy.security.gate import Answer, Gate
-from zproxy.security.keys import new_pair
-from zproxy.security.registry import Registry, load
+from zproxy.security.keys import fingerprint, new_pair
+from zproxy.security.registry import Registry, editing, load
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 
@@ -55,6 +55,10 @@ def question(
     key: bytes, side: int = FRONTEND, *, is_managed: bool = True, routing_id: bytes = b"", uid: int = -1
 ) -> Question:
     return Question(7, side, 0, key, uid, "10.0.0.7:51000", is_managed, routing_id)
+
+
+def event(kind: str, reason: str, name: str = "", key: bytes = b"") -> Event:
+    return Event(kind, FRONTEND, 0, reason, "10.0.0.7:51000", b"", "DEALER", 0, 0, name, key)
 
 
 def test_the_key_gives_the_name_and_the_rights(folder: RegistryFolder) -> None:
@@ -281,16 +285,27 @@ def test_a_clock_that_was_set_back_ends_a_key_again(folder: RegistryFolder) -> N
 
 
 def test_a_takeover_is_audited_and_another_end_is_not(folder: RegistryFolder) -> None:
+    pair = folder.enter("a")
     gate = Gate(Door(), folder.path)
     for reason in ("fenced", "eof"):
-        gate.disconnected(Event("disconnected", FRONTEND, 0, reason, "10.0.0.7:51000", b"", "DEALER", 0, 0, "a"))
+        gate.disconnected(event("disconnected", reason, "a", pair.public))
     (line,) = audited(gate, folder)
     assert (line["event"], line["node"], line["address"]) == ("takeover", "a", "10.0.0.7:51000")
+    assert line["fingerprint"] == fingerprint(pair.public)
+
+
+def test_what_is_denied_is_audited_with_the_key_that_asked(folder: RegistryFolder) -> None:
+    pair = folder.enter("a")
+    gate = Gate(Door(), folder.path)
+    gate.denied(event("denied", "", "a", pair.public))
+    (line,) = audited(gate, folder)
+    assert (line["event"], line["node"], line["fingerprint"]) == ("denied", "a", fingerprint(pair.public))
 
 
 def test_whom_the_relay_refuses_by_itself_is_audited_once(folder: RegistryFolder) -> None:
     gate = Gate(Door(), folder.path)
     for reason in ("forged", "expired"):  # the second the gate has given, and written
-        gate.refused(Event("refused", BACKEND, 0, reason, "10.0.0.7:51000", b"", "", 0, 0, ""))
+        gate.refused(event("refused", reason))
     (line,) = audited(gate, folder)
-    assert (line["event"], line["reason"], line["side"]) == ("refused", "forged", "backend")
+    assert (line["event"], line["reason"], line["side"]) == ("refused", "forged", "frontend")
+    assert "fingerprint" not in line, "it has proved to have no key"

@@ -59,7 +59,6 @@ class RegistryFolder:
             endpoint,
             curve_publickey=z85.encode(pair.public),
             curve_secretkey=z85.encode(pair.secret),
-            curve_serverkey=z85.encode(self.server.public),
-            **options,
+            **{"curve_serverkey": z85.encode(self.server.public), **options},
         )
         return dialled

@@ -206,6 +206,8 @@ cdef void hub_tell(
     memcpy(event.routing_id, connection.routing_id, connection.routing_id_bytes)
     event.name_bytes = connection.name_bytes
     memcpy(event.name, connection.name, connection.name_bytes)
+    event.has_key = connection.has_key
+    memcpy(event.key, connection.key, KEY_BYTES)
     event_put(hub, &event)
 
 

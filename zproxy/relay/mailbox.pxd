@@ -65,6 +65,8 @@ cdef struct Event:
     uint64_t limit
     uint8_t name_bytes          # of the one that its key gives it; 0: none
     uint8_t[COMMAND_NAME_BYTES] name
+    bint has_key                # it has proved to have `key`
+    uint8_t[KEY_BYTES] key
 
 cdef struct Question:           # may it come in?
     uint64_t tag                # of its connection

@@ -230,16 +230,26 @@ class Gate:
     def refused(self, event: Event) -> None:
         """A peer about which the gate was not asked, most often for its handshake: that is audited. Any thread."""
         if event.reason not in REASONS:
-            self._audit.write("refused", event.reason, node=event.name, address=event.peer, side=side_of(event.side))
+            self._audit_peer("refused", event.reason, event)
 
     def denied(self, event: Event) -> None:
         """A peer that is in wanted what its rights do not allow: the proxy refused it by itself. Any thread."""
-        self._audit.write("denied", "rules", node=event.name, address=event.peer, side=side_of(event.side))
+        self._audit_peer("denied", "rules", event)
 
     def disconnected(self, event: Event) -> None:
         """Of a connection that was silent another has taken the name: that is audited. Any thread."""
         if event.reason == "fenced":
-            self._audit.write("takeover", "silent", node=event.name, address=event.peer, side=side_of(event.side))
+            self._audit_peer("takeover", "silent", event)
+
+    def _audit_peer(self, what: str, reason: str, event: Event) -> None:
+        self._audit.write(
+            what,
+            reason,
+            node=event.name,
+            fingerprint=fingerprint(event.key) if event.key else "",
+            address=event.peer,
+            side=side_of(event.side),
+        )
 
     # ---- the thread ----
 
