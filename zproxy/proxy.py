@@ -170,9 +170,14 @@ class Proxy:
 
         Raises SettingError, which says where and what; RelayStuck.
         """
-        if self._gate is None:
-            raise SettingError("this proxy has no registry to read anew: start it with --registry DIR")
-        return self._gate.reload()
+        return self._gated().reload()
+
+    def follow(self) -> Change:
+        """`reload`, if `zproxy keys` has changed the registry since it was read; soon it does so by itself.
+
+        Raises SettingError, RelayStuck.
+        """
+        return self._gated().follow()
 
     @property
     def generation(self) -> int:
@@ -209,6 +214,11 @@ class Proxy:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+    def _gated(self) -> Gate:
+        if self._gate is None:
+            raise SettingError("this proxy has no registry to read anew: start it with --registry DIR")
+        return self._gate
 
     def _open(self, side: int, bound: tuple[str, ...], connected: tuple[str, ...]) -> None:
         has_keys = self._gate is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -231,6 +233,77 @@ def test_a_reload_does_not_revoke_again_what_is_over_already(folder: RegistryFol
     gate.reload()
     gate.expire(NOW + timedelta(days=365))
     assert door.revoked == [(pair.public, False)] * 2, "it was let in again, and is over again"
+
+
+def revoke(folder: RegistryFolder, name: str) -> None:
+    """As `zproxy keys revoke` does."""
+    with editing(folder.path) as document:
+        del document["nodes"][name]
+
+
+def test_a_change_by_keys_counts_once_whoever_hears_of_it_first(folder: RegistryFolder) -> None:
+    for name in "abc":
+        folder.enter(name)
+    gate = Gate(Door(), folder.path)
+    gate.look()
+    assert gate.generation == 1
+    revoke(folder, "a")
+    gate.look()
+    change = gate.follow()
+    assert (change.generation, change.nodes, change.removed) == (2, 2, [])
+    revoke(folder, "b")
+    change = gate.follow()
+    gate.look()
+    assert (change.generation, change.removed, change.revoked) == (3, ["nodes.b"], ["b"])
+    revoke(folder, "c")
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(4):
+            threads.submit(gate.look)
+            threads.submit(gate.follow)
+    assert gate.generation == 4
+    assert [line["event"] for line in audited(gate, folder)] == 3 * ["revoked", "rule", "reloaded"]
+
+
+def test_an_edit_by_hand_counts_when_it_is_said_and_not_before(folder: RegistryFolder) -> None:
+    gate = Gate(Door(), folder.path)
+    folder.enter("a")
+    gate.look()
+    assert gate.generation == 1
+    assert gate.reload().added == ["nodes.a"]
+
+
+def test_a_change_that_is_not_right_is_told_once_and_not_forgotten(
+    folder: RegistryFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "ab":
+        folder.enter(name)
+    gate = Gate(Door(), folder.path)
+    revoke(folder, "a")
+    folder.regroup("[groups.nodes]\nallow = 1\n")  # by hand, before the gate has looked
+    for _ in range(3):
+        gate.look()
+    assert [record.getMessage().count("groups.nodes.allow") for record in caplog.records] == [1]
+    with pytest.raises(SettingError, match="groups.nodes.allow"):
+        gate.follow()
+    folder.regroup('[groups.nodes]\nallow = ["*"]\n[groups.masters]\n')
+    folder.leave("a")
+    gate.look()
+    assert gate.generation == 1, "mended by hand: whether it is whole, nobody has said"
+    assert gate.follow().revoked == ["a"]
+    assert [line["event"] for line in audited(gate, folder)][:2] == ["reload_refused", "reload_refused"]
+
+
+def test_what_a_stuck_relay_did_not_take_is_looked_at_again(folder: RegistryFolder) -> None:
+    folder.enter("a")
+    door = Door()
+    gate = Gate(door, folder.path)
+    revoke(folder, "a")
+    door.is_stuck = True
+    with pytest.raises(RelayStuck):
+        gate.look()
+    door.is_stuck = False
+    gate.look()
+    assert (gate.generation, len(door.revoked)) == (2, 1)
 
 
 def audited(gate: Gate, folder: RegistryFolder) -> list[dict[str, Any]]:

@@ -150,7 +150,7 @@ def test_init_keeps_what_git_ignores_already(run: Run, tmp_path: Path) -> None:
     (tmp_path / "reg").mkdir()
     (tmp_path / "reg" / ".gitignore").write_text("*.bak\naudit.log*")
     succeed(run, "keys", "init", "--registry", "reg")
-    assert (tmp_path / "reg" / ".gitignore").read_text() == "*.bak\naudit.log*\n*.key_secret\n"
+    assert (tmp_path / "reg" / ".gitignore").read_text() == "*.bak\naudit.log*\n*.key_secret\n.stamp\n"
 
 
 @pytest.mark.parametrize(

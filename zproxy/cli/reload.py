@@ -39,9 +39,10 @@ def few(names: list[str]) -> str:
 
 
 def tell_all(folder: Path) -> None:
-    """Every proxy of this user that has this registry reads it anew; says which.
+    """Every proxy of this user that has this registry holds what `zproxy keys` has changed; says which.
 
-    Raises ControlFailed where one could not be told: it may hold to the old rules.
+    Those whose control socket lies elsewhere, or who have none, find the change by its stamp. Raises ControlFailed
+    where one could not be told: it may hold to the old rules.
     """
     told, failed = [], []
     for path in control.running():
@@ -57,5 +58,5 @@ def tell_all(folder: Path) -> None:
         click.echo(line)
     if failed:
         raise ControlFailed("it is done, but not every proxy was told: " + "; ".join(failed))
-    if not told:
-        click.echo("no proxy was told: one whose control socket lies elsewhere needs zproxy reload --control PATH")
+    others = "others of this registry" if told else "no proxy was told at a control socket: those of this registry"
+    click.echo(f"{others} take it up within a second")

@@ -147,18 +147,16 @@ def drain_worker(proxy: Proxy, name: str) -> None:
 
 
 def reload(proxy: Proxy, folder: str) -> dict[str, Any] | None:
-    """What has changed; None: `folder` is another proxy's registry, "" anybody's. Raises SettingError."""
+    """What has changed; with `folder`: what `zproxy keys` has changed there; None: it is not this proxy's registry.
+
+    Raises SettingError.
+    """
     ours = proxy.settings.registry
-    if folder and not (ours and os.path.realpath(folder) == os.path.realpath(ours)):
+    if not folder:
+        return proxy.reload()._asdict()
+    if not ours or os.path.realpath(folder) != os.path.realpath(ours):
         return None
-    try:
-        change = proxy.reload()
-    except SettingError as error:
-        logger.warning(Entry(logging.WARNING, "reload_refused", f"{error}; the old rules stay"))
-        raise
-    fields: dict[str, Field] = {"generation": change.generation, "revoked": change.revoked}
-    logger.info(Entry(logging.INFO, "reloaded", "", fields))
-    return change._asdict()
+    return proxy.follow()._asdict()
 
 
 @contextlib.contextmanager

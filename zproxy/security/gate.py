@@ -2,6 +2,7 @@
 
     relay ─► Question(key, side …) ─► Gate.judge(question, now) ─► Answer(reason, name, permit) ─► relay
     zproxy reload ─► Gate.reload: read all, validate, swap ─► permits, and revocations ─► relay
+    zproxy keys   ─► a stamp beside the registry, looked at all the time ─► Gate.follow: the same, once for each
 
 Rule 1. Nothing but `judge` decides, and it knows only the registry and `now`.
 Rule 2. Whoever is in was let in by a key that is still its owner's: when that ends, so does the connection.
@@ -9,6 +10,7 @@ Rule 2. Whoever is in was let in by a key that is still its owner's: when that e
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -19,15 +21,15 @@ from typing import NamedTuple, Protocol
 
 from zproxy._relay import FRONTEND, Event, Question
 from zproxy.broker.access import Permit, permits_pack
-from zproxy.entries import Entry
+from zproxy.entries import Entry, Field
 from zproxy.errors import ForkedProxy, RelayStuck, SettingError
 from zproxy.security.audit import Audit
 from zproxy.security.keys import fingerprint
-from zproxy.security.registry import RAW, Identity, Registry, load
+from zproxy.security.registry import RAW, Identity, Registry, load, stamp_of
 
 logger = logging.getLogger("zproxy")
 
-LOOK_MS = 500  # keys whose time ends are looked for this often
+LOOK_MS = 500  # keys whose time ends, and changes by `zproxy keys`, are looked for this often
 EVERYTHING = 0  # the number of the rights of those who need none
 NOTHING = Permit()
 REASONS = ("unknown_key", "expired", "wrong_role", "wrong_user", "denied")  # that `judge` gives
@@ -75,7 +77,7 @@ def utc_now() -> datetime:
 class Gate:
     """Judges by the registry in `folder`, which is read at once. Raises SettingError.
 
-    `reload` may be called by any thread; the thread of `start` ends with the relay.
+    `reload` and `follow` may be called by any thread; the thread of `start` ends with the relay.
     """
 
     def __init__(self, door: Door, folder: Path, now: Callable[[], datetime] = utc_now) -> None:
@@ -85,6 +87,8 @@ class Gate:
         self._now = now
         self._reading = threading.Lock()  # one reload at a time: the one that read last is the one that counts
         self._lock = threading.Lock()
+        self._held_stamp = stamp_of(folder)  # of before the rules that hold were read
+        self._refused_stamp = ""  # the same of rules that were not right
         self._registry = load(folder)
         self._numbers: dict[str, int] = {}  # name → row of its rights, for as long as this gate lives
         self._expired: set[bytes] = set()  # keys whose time is over, and nobody is in by them
@@ -143,34 +147,65 @@ class Gate:
         Raises SettingError, RelayStuck.
         """
         with self._reading:
-            before, newest = self._registry, self._read()
-            with self._lock:
-                revoked = self._swap(newest)
-            self.generation += 1
-            return self._tell(before, newest, revoked)
+            return self._reload(stamp_of(self.folder))
 
-    def _tell(self, before: Registry, newest: Registry, revoked: list[str]) -> Change:
-        """What has changed, each a line of the audit, too."""
-        was, now = before.rows, newest.rows
-        change = Change(
+    def follow(self) -> Change:
+        """`reload`, if `zproxy keys` has changed the registry since: each change once, whoever hears of it first.
+
+        Raises SettingError, RelayStuck.
+        """
+        with self._reading:
+            stamp = stamp_of(self.folder)
+            if stamp and stamp == self._held_stamp:
+                return self._change(self._registry, [])
+            return self._reload(stamp)
+
+    def look(self) -> None:
+        """Follows what `zproxy keys` has changed; where that is not right, it is told once, not at each look.
+
+        Raises RelayStuck, and then the next look tries again.
+        """
+        if stamp_of(self.folder) not in ("", self._held_stamp, self._refused_stamp):
+            with contextlib.suppress(SettingError):  # told
+                self.follow()
+
+    def _reload(self, stamp: str) -> Change:
+        before, newest = self._registry, self._read(stamp)
+        with self._lock:
+            revoked = self._swap(newest)
+        self._held_stamp = stamp
+        self.generation += 1
+        change = self._change(before, revoked)
+        self._tell(change)
+        return change
+
+    def _change(self, before: Registry, revoked: list[str]) -> Change:
+        was, now = before.rows, self._registry.rows
+        return Change(
             generation=self.generation,
-            nodes=len(newest.identities),
-            groups=len(newest.groups),
+            nodes=len(self._registry.identities),
+            groups=len(self._registry.groups),
             added=[place for place in now if place not in was],
             removed=[place for place in was if place not in now],
             changed=[place for place in now if place in was and now[place] != was[place]],
             revoked=revoked,
         )
+
+    def _tell(self, change: Change) -> None:
+        """In the log, and each thing that has changed a line of the audit, too."""
+        fields: dict[str, Field] = {"generation": change.generation, "revoked": change.revoked}
+        logger.info(Entry(logging.INFO, "reloaded", "", fields))
         for reason in ("added", "removed", "changed"):
             for place in getattr(change, reason):
                 self._audit.write("rule", reason, place=place)
         self._audit.write("reloaded", generation=change.generation, nodes=change.nodes, groups=change.groups)
-        return change
 
-    def _read(self) -> Registry:
+    def _read(self, stamp: str) -> Registry:
         try:
             return load(self.folder)
         except SettingError as error:
+            self._refused_stamp = stamp
+            logger.warning(Entry(logging.WARNING, "reload_refused", f"{error}; the old rules stay"))
             self._audit.write("reload_refused", sentence=str(error))
             raise
 
@@ -258,6 +293,7 @@ class Gate:
             try:
                 self._answer(self._door.questions(LOOK_MS))
                 self.expire(self._now())
+                self.look()
             except ForkedProxy:
                 return
             except RelayStuck as error:

@@ -20,6 +20,7 @@ import contextlib
 import fcntl
 import os
 import re
+import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ else:
     import tomli as tomllib
 
 FILE_NAME = "registry.toml"
+STAMP_NAME = ".stamp"  # another text after each edit: proxies look at it, and so never take up what is half written
 SERVER_NAME = "server"  # of the proxy's own key files
 ROLES = ("node", "master")
 KEYS_MAX = 2
@@ -307,7 +309,7 @@ def _moment(given: object, at: str) -> datetime | None:
 def editing(folder: Path) -> Iterator[Any]:
     """The file as a document that keeps its comments; written whole at the end, if it is right. One editor at a time.
 
-    Raises SettingError, and then nothing was written.
+    Proxies that use it take it up by its stamp. Raises SettingError, and then nothing was written.
     """
     import tomlkit  # a proxy edits nothing
 
@@ -321,14 +323,33 @@ def editing(folder: Path) -> Iterator[Any]:
             parse(text)
         except _Fault as error:
             raise SettingError(f"{path}: {error}") from None
-        draft = path.with_name(f".{FILE_NAME}.{os.getpid()}")
         try:
-            draft.write_text(text)
-            draft.chmod(path.stat().st_mode & 0o777)
-            os.replace(draft, path)
+            _replace({path: text, folder / STAMP_NAME: secrets.token_hex(8)}, path.stat().st_mode & 0o777)
         except OSError as error:
-            draft.unlink(missing_ok=True)
             raise SettingError(f"cannot write {path}: {error.strerror}") from error
+
+
+def stamp_of(folder: Path) -> str:
+    """What the newest edit has left; "" where none has, or it cannot be read. Read it before the registry."""
+    try:
+        return (folder / STAMP_NAME).read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _replace(texts: Mapping[Path, str], mode: int) -> None:
+    """Each file anew, in this order; none before all of it is on the disk. Raises OSError."""
+    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in texts}
+    try:
+        for path, text in texts.items():
+            drafts[path].write_text(text)
+            drafts[path].chmod(mode)
+        for path, draft in drafts.items():
+            os.replace(draft, path)
+    except OSError:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
