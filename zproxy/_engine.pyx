@@ -29,7 +29,7 @@ from zproxy.relay.connection cimport (
 from zproxy.relay.delivery cimport connection_flush, connection_linger
 from zproxy.relay.endpoint cimport (
     connector_settle, endpoints_accept, endpoints_close, endpoints_lost, endpoints_next, endpoints_readdress,
-    endpoints_start, endpoints_stop, endpoints_tick
+    endpoints_rekey, endpoints_start, endpoints_stop, endpoints_tick
 )
 from zproxy.relay.hub cimport (
     REFUSED_STEP_MS, clock_ns, hub_broken, hub_close, hub_doom, hub_find, hub_handshaking, hub_hangup, hub_open,
@@ -38,9 +38,9 @@ from zproxy.relay.hub cimport (
 from zproxy.relay.intake cimport intake_assembled, intake_stalled, intake_watch
 from zproxy.relay.liveness cimport BEAT_MS, liveness_acknowledge, liveness_due
 from zproxy.relay.mailbox cimport (
-    COMMAND_DISMISS, COMMAND_PERMITS, COMMAND_REVOKE, COMMAND_STOP, EVENT_DISCONNECTED, EVENT_REFUSED, EVENT_STOPPED,
-    Answer, Command, mailbox_end, mailbox_serve_report, mailbox_serve_snapshot, mailbox_take, mailbox_take_answer,
-    mailbox_wants_report, mailbox_wants_snapshot
+    COMMAND_DISMISS, COMMAND_PERMITS, COMMAND_REVOKE, COMMAND_SERVER_KEYS, COMMAND_STOP, EVENT_DISCONNECTED,
+    EVENT_REFUSED, EVENT_STOPPED, Answer, Command, mailbox_end, mailbox_serve_report, mailbox_serve_snapshot,
+    mailbox_take, mailbox_take_answer, mailbox_wants_report, mailbox_wants_snapshot
 )
 from zproxy.relay.poller cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, POLL_BATCH, POLL_WAKE, poller_wait, poller_wake_clear
@@ -217,11 +217,16 @@ cdef void commands_take(Engine* engine) noexcept nogil:
         elif command.kind == COMMAND_PERMITS:
             if permits_set(&engine.path, command.content, command.content_bytes) != 0:
                 counter_add(&engine.hub.counters, PERMITS_REFUSED, 1)
-            free(command.content)
         elif command.kind == COMMAND_REVOKE:
             revoke(engine, command.key, command.argument != 0)
+        elif command.kind == COMMAND_SERVER_KEYS:
+            endpoints_rekey(
+                &engine.hub, &engine.endpoints, command.endpoint, command.content,
+                <uint8_t>(command.content_bytes // KEY_BYTES)
+            )
         else:
             endpoints_readdress(&engine.endpoints, command.endpoint, &command.address)
+        free(command.content)
 
 
 cdef void snapshot_serve(Engine* engine, uint64_t number) noexcept nogil:

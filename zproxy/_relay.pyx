@@ -24,10 +24,10 @@ from zproxy.relay.connection cimport SIDE_BACKEND, SIDE_FRONTEND, Side
 from zproxy.relay.endpoint cimport KEYS_MAX, endpoints_connect, endpoints_listen
 from zproxy.relay.liveness cimport BEAT_MS as LIVENESS_BEAT_MS
 from zproxy.relay.mailbox cimport (
-    COMMAND_ADDRESS, COMMAND_DISMISS, COMMAND_NAME_BYTES, COMMAND_PERMITS, COMMAND_REVOKE, COMMAND_STOP, EVENT_CAPACITY,
-    QUESTION_CAPACITY, Answer as CAnswer, Command, Event as CEvent, Question as CQuestion, mailbox_answer,
-    mailbox_ask_snapshot, mailbox_await_end, mailbox_await_event, mailbox_await_question, mailbox_await_snapshot,
-    mailbox_close, mailbox_open, mailbox_post, mailbox_take_report
+    COMMAND_ADDRESS, COMMAND_DISMISS, COMMAND_NAME_BYTES, COMMAND_PERMITS, COMMAND_REVOKE, COMMAND_SERVER_KEYS,
+    COMMAND_STOP, EVENT_CAPACITY, QUESTION_CAPACITY, Answer as CAnswer, Command, Event as CEvent,
+    Question as CQuestion, mailbox_answer, mailbox_ask_snapshot, mailbox_await_end, mailbox_await_event,
+    mailbox_await_question, mailbox_await_snapshot, mailbox_close, mailbox_open, mailbox_post, mailbox_take_report
 )
 from zproxy.relay.poller cimport poller_close, poller_wake
 from zproxy.relay.sodium cimport KEY_BYTES, sodium_table
@@ -256,11 +256,9 @@ cdef class Relay:
         With `server_keys`, one or two public keys, it speaks CURVE with a server that has one of them.
         """
         cdef Address packed = address_wrap(address)
-        cdef bytes keys = b"".join(server_keys)
+        cdef bytes keys = keys_wrap(server_keys)
         self._check_configurable()
         self._check_keys(bool(keys))
-        if len(keys) != len(server_keys) * KEY_BYTES or len(server_keys) > KEYS_MAX:
-            raise ValueError(f"a server has at most {<int>KEYS_MAX} keys, of {<int>KEY_BYTES} bytes each")
         if endpoints_connect(
             &self.engine.endpoints, <Side>side, endpoint, &packed, <const uint8_t*><const char*>keys, len(server_keys)
         ) != 0:
@@ -277,6 +275,20 @@ cdef class Relay:
         command.endpoint = endpoint
         command.address = address_wrap(address)
         self._post(&command)
+
+    def set_server_keys(self, int endpoint, server_keys):
+        """From now on the server that connector `endpoint` dials has one of these keys, two at most; none: it waits.
+
+        A live connection stays. A connector that was added without keys speaks NULL for ever.
+        """
+        cdef Command command
+        self._check_owner()
+        if self.has_ended:
+            return
+        memset(&command, 0, sizeof(Command))
+        command.kind = COMMAND_SERVER_KEYS
+        command.endpoint = endpoint
+        self._post_content(&command, keys_wrap(server_keys))
 
     def start(self):
         """Starts the thread."""
@@ -346,16 +358,7 @@ cdef class Relay:
             return
         memset(&command, 0, sizeof(Command))
         command.kind = COMMAND_PERMITS
-        command.content = <uint8_t*>malloc(max(len(packed), 1))
-        if command.content == NULL:
-            raise MemoryError
-        command.content_bytes = len(packed)
-        memcpy(command.content, <const char*>packed, len(packed))
-        try:
-            self._post(&command)
-        except RelayStuck:
-            free(command.content)
-            raise
+        self._post_content(&command, packed)
 
     def questions(self, int64_t timeout_ms):
         """Who waits to come in, since the last call; waits up to `timeout_ms` for a first one."""
@@ -479,12 +482,33 @@ cdef class Relay:
             time.sleep(POST_PAUSE_S)        # many keys are revoked at once
         raise RelayStuck("64 commands wait for the relay's thread, and it does not take them")
 
+    cdef int _post_content(self, Command* command, bytes content) except -1:
+        command.content = <uint8_t*>malloc(max(len(content), 1))
+        if command.content == NULL:
+            raise MemoryError
+        command.content_bytes = len(content)
+        memcpy(command.content, <const char*>content, len(content))
+        try:
+            self._post(command)
+        except BaseException:
+            free(command.content)
+            raise
+        return 0
+
     cdef int _post_stop(self, int64_t drain_ms) except -1:
         cdef Command command
         memset(&command, 0, sizeof(Command))
         command.kind = COMMAND_STOP
         command.argument = max(drain_ms, 0)
         return self._post(&command)
+
+
+# One behind the other.
+cdef bytes keys_wrap(server_keys):
+    cdef bytes keys = b"".join(server_keys)
+    if len(keys) != len(server_keys) * KEY_BYTES or len(server_keys) > KEYS_MAX:
+        raise ValueError(f"a server has at most {<int>KEYS_MAX} keys, of {<int>KEY_BYTES} bytes each")
+    return keys
 
 
 cdef Address address_wrap(address) except *:

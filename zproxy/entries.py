@@ -59,6 +59,7 @@ FAILURES = {
     "connect_failed": "trying again, at most 5 s from now",
     "accept_failed": "trying again in 0.1 s",
 }
+STRANGER = "is it a ZeroMQ peer, and does it have the key that the registry says?"
 DESCRIPTORS = "raise the limit of open files (ulimit -n, LimitNOFILE=)"
 DENIED = "无权访问, access denied: it wanted what its key does not allow, and was told so: see the registry"
 SERVED = {"frontend": "REQ, DEALER and ROUTER", "backend": "REP, DEALER and ROUTER"}
@@ -144,6 +145,9 @@ def entry_of(event: Event, endpoint: str) -> Entry:
 def _failure(event: Event, fields: dict[str, Field]) -> Entry:
     code = event.limit  # an errno; 0 where there was none
     fields["error"] = os.strerror(code) if code else "no answer"
+    if code == errno.EPROTO:
+        fields["error"] = "hung up in the handshake"
+        return Entry(logging.WARNING, event.kind, f"{STRANGER}; {FAILURES[event.kind]}", fields)
     remedy = DESCRIPTORS if code in (errno.EMFILE, errno.ENFILE) else FAILURES[event.kind]
     return Entry(logging.WARNING, event.kind, remedy, fields)
 

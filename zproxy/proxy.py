@@ -233,11 +233,11 @@ class Proxy:
             number = len(self._texts)
             endpoint, server = endpoints.split_server(text)
             parsed = endpoints.parse(endpoint)
-            server_keys = self._server_keys(parsed, server)
+            server_keys = self._server_keys(number, parsed, server)
             self._relay.add_connector(side, number, self._resolver.first(number, parsed), server_keys)
             self._texts.append(text)
 
-    def _server_keys(self, endpoint: Endpoint, server: str) -> tuple[bytes, ...]:
+    def _server_keys(self, number: int, endpoint: Endpoint, server: str) -> tuple[bytes, ...]:
         """Those of the peer that binds there; none where CURVE is not spoken. Raises SettingError."""
         if self._gate is None:
             if server:
@@ -249,6 +249,7 @@ class Proxy:
         if identity is None or not identity.keys:
             whom = f"the registry has no keys of {server!r}" if server else "with a registry, CURVE is spoken there"
             raise SettingError(f"{endpoint.text}: {whom}: write {endpoint.text}?server=NAME of one who has keys")
+        self._gate.dials(number, endpoint.text, identity)
         return identity.keys
 
     def _drain_ms(self, drain: Time | None) -> int:

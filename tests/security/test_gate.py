@@ -31,6 +31,7 @@ class Door:
         self.has_ended = False
         self.permits = b""
         self.revoked: list[tuple[bytes, bool]] = []
+        self.server_keys: list[tuple[int, Sequence[bytes]]] = []
         self.is_stuck = False
 
     def questions(self, timeout_ms: int) -> list[Question]:
@@ -41,6 +42,9 @@ class Door:
 
     def set_permits(self, packed: bytes) -> None:
         self.permits = packed
+
+    def set_server_keys(self, endpoint: int, server_keys: Sequence[bytes]) -> None:
+        self.server_keys.append((endpoint, server_keys))
 
     def revoke(self, key: bytes, is_plain_only: bool = False) -> None:
         if self.is_stuck:
@@ -147,6 +151,30 @@ def test_another_role_or_owner_ends_what_the_key_had(folder: RegistryFolder) -> 
     assert gate.reload().revoked == ["a"]
     assert {key for key, _ in door.revoked} == {pair.public}
     assert gate.judge(question(kept.public), NOW).reason == ""
+
+
+def test_a_connector_has_the_keys_that_its_server_has(
+    folder: RegistryFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, fresh = new_pair(), new_pair()
+    folder.enter("m1", "master", "", old)
+    door = Door()
+    gate = Gate(door, folder.path)
+    gate.dials(3, "tcp://master:6000", gate.registry.identities["m1"])
+    gate.reload()
+    assert door.server_keys == [], "it has them"
+    folder.enter("m1", "master", "", old, fresh)
+    gate.reload()
+    folder.enter("m1", "master", "", fresh)
+    gate.reload()
+    folder.leave("m1")
+    for _ in range(2):
+        gate.reload()
+    folder.enter("m1", "master", "", fresh)
+    gate.reload()
+    keys = [[old.public, fresh.public], [fresh.public], [], [fresh.public]]
+    assert [(number, list(told)) for number, told in door.server_keys] == [(3, each) for each in keys]
+    assert caplog.text.count("no keys of m1") == 1
 
 
 def test_who_has_lost_raw_is_closed_where_it_is_plain(folder: RegistryFolder) -> None:

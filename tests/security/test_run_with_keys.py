@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -13,9 +15,10 @@ from support.commands import RunningProxy, ended, started_proxies
 from support.peers import Peers
 from support.registries import RegistryFolder
 from support.waiting import wait_until
+from zmq.utils import z85
 
 import zproxy
-from zproxy.security.keys import text_of
+from zproxy.security.keys import KeyPair, fingerprint, new_pair, read_secret, text_of
 
 LOOPBACK = "tcp://127.0.0.1:0"
 Start = Callable[..., RunningProxy]
@@ -41,6 +44,24 @@ def folder(tmp_path: Path) -> RegistryFolder:
 def proxy(folder: RegistryFolder) -> Iterator[zproxy.Proxy]:
     with zproxy.Proxy(LOOPBACK, LOOPBACK, registry=folder.path) as running:
         yield running
+
+
+def key_of_server(pair: KeyPair) -> dict[str, Any]:
+    """Options of a socket that binds."""
+    return {"curve_server": True, "curve_secretkey": z85.encode(pair.secret)}
+
+
+def keys(folder: RegistryFolder, *words: str) -> str:
+    done = ended("keys", *words, "--registry", str(folder.path))
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+def exchange(client: zmq.Socket[bytes], worker: zmq.Socket[bytes]) -> None:
+    client.send(b"question")
+    assert worker.recv() == b"question"
+    worker.send(b"answer")
+    assert client.recv() == b"answer"
 
 
 def wait_for(proxy: zproxy.Proxy, counter: str) -> None:
@@ -117,3 +138,70 @@ def test_a_connection_ends_when_the_time_of_its_key_does(
     wait_for(proxy, "closed_revoked")
     assert timedelta() <= datetime.now(timezone.utc) - end < timedelta(seconds=5), "about a second, on a busy machine"
     wait_for(proxy, "refused_expired")
+
+
+# ---- changes by `zproxy keys` ----
+
+
+def test_every_proxy_of_a_registry_takes_up_a_revocation_by_itself(
+    start: Start, proxy: zproxy.Proxy, folder: RegistryFolder, peers: Peers
+) -> None:
+    """One without a control socket, and one within a program."""
+    folder.enter("rank0")
+    proxy.reload()
+    keys(folder, "new", "rank1", "--out", str(folder.path.parent / "rank1"))
+    pair = read_secret(folder.path.parent / "rank1")
+    alone = start("--registry", str(folder.path), "--control", "off")
+    wait_until(lambda: proxy.generation == 3, "it has heard of rank1")
+    for frontend in (alone.frontend, proxy.frontend[0]):
+        folder.dial(peers, zmq.DEALER, frontend, pair)
+    alone.wait_for("connected")
+    wait_for(proxy, "frontend_connections")
+    assert "no proxy was told" in keys(folder, "revoke", "rank1")
+    wait_for(proxy, "closed_revoked")
+    assert alone.wait_for("disconnected")["reason"] == "revoked"
+    (reloaded,) = alone.log("reloaded")
+    assert (reloaded["generation"], reloaded["revoked"]) == (2, ["rank1"])
+
+
+def test_the_key_of_a_master_that_binds_is_rotated_without_a_restart(
+    folder: RegistryFolder, peers: Peers, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair, old = folder.enter("rank0"), folder.enter("m1", "master")
+    worker = peers.bind(zmq.REP, LOOPBACK, **key_of_server(old))
+    endpoint = worker.last_endpoint.decode()
+    with zproxy.Proxy(LOOPBACK, backend_connect=f"{endpoint}?server=m1", registry=folder.path) as proxy:
+        client = folder.dial(peers, zmq.REQ, proxy.frontend[0], pair)
+        exchange(client, worker)
+        keys(folder, "rotate", "m1", "--out", str(folder.path.parent / "fresh"))
+        fresh = read_secret(folder.path.parent / "fresh")
+        wait_until(lambda: proxy.generation == 2, "it has heard of the second key")
+        worker.close()
+        worker = peers.bind(zmq.REP, endpoint, **key_of_server(fresh))
+        exchange(client, worker)
+        keys(folder, "revoke", "m1", fingerprint(old.public))
+        wait_until(lambda: proxy.generation == 3, "it has heard of the first key's end")
+        exchange(client, worker)
+        assert proxy.stats()["closed_revoked"] == 0
+        keys(folder, "revoke", "m1")
+        wait_for(proxy, "closed_revoked")
+        wait_until(lambda: "nobody is dialled until it has" in caplog.text, "it is said")
+        keys(folder, "add", "m1", text_of(fresh.public), "--role", "master")
+        exchange(client, worker)
+
+
+def test_a_server_with_another_key_than_the_registry_says_is_named_in_the_log(
+    folder: RegistryFolder, peers: Peers, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "zproxy")
+    pair, other = folder.enter("rank0"), new_pair()
+    folder.enter("m1", "master")
+    worker = peers.bind(zmq.REP, LOOPBACK, **key_of_server(other))
+    endpoint = worker.last_endpoint.decode()
+    with zproxy.Proxy(LOOPBACK, backend_connect=f"{endpoint}?server=m1", registry=folder.path) as proxy:
+        wait_until(lambda: "hung up in the handshake" in caplog.text, "it is said")
+        assert f"endpoint={endpoint}" in caplog.text.replace('"', "")
+        assert proxy.stats()["backend_connections"] == 0
+        folder.enter("m1", "master", "", other)
+        proxy.reload()
+        exchange(folder.dial(peers, zmq.REQ, proxy.frontend[0], pair), worker)

@@ -30,8 +30,9 @@ cdef struct Connector:          # owned by Endpoints
     Side side
     int endpoint
     Address address
-    uint8_t key_count           # the server there has one of so many keys; 0: NULL is spoken
-    uint8_t key_turn            # which of them is tried next
+    bint is_curve               # the server there has to have one of `keys`; else NULL is spoken
+    uint8_t key_count           # 0: nobody may be there at present, and nobody is dialled
+    uint8_t key_turn            # which of them is tried next: another one after each handshake that failed
     uint8_t[KEYS_MAX][KEY_BYTES] keys
     int64_t backoff_ms          # before the next attempt; 0 = the first one
     int64_t due_ms              # of the next attempt; 0 = one is connected or under way
@@ -45,7 +46,7 @@ cdef struct Endpoints:          # owned by the engine; zeroed means none
 # Before the start, by the Python wall. `fd`, listening and non-blocking, is taken over. 0, or -1: no memory.
 cdef int endpoints_listen(Endpoints* endpoints, Side side, int endpoint, int fd, bint is_curve) noexcept nogil
 
-# `keys` of them, one behind the other, at most KEYS_MAX.
+# `keys` of them, one behind the other, at most KEYS_MAX; none: it speaks NULL.
 cdef int endpoints_connect(
     Endpoints* endpoints, Side side, int endpoint, const Address* address, const uint8_t* keys, uint8_t key_count
 ) noexcept nogil
@@ -67,8 +68,15 @@ cdef void endpoints_accept(Hub* hub, Endpoints* endpoints, uint64_t tag) noexcep
 # The poller reports on an attempt to connect: True when it succeeded (our greeting is on the way).
 cdef bint connector_settle(Hub* hub, Connection* connection) noexcept nogil
 
-# A connection one of the connectors made is being buried: counted and told if it never was one; tried again.
+# A connection one of the connectors made is being buried: counted and told if it never was one, or hung up before it
+# shook hands; tried again.
 cdef void endpoints_lost(Hub* hub, Endpoints* endpoints, const Connection* connection) noexcept nogil
 
 # From now on the connectors of this endpoint dial `address`.
 cdef void endpoints_readdress(Endpoints* endpoints, int endpoint, const Address* address) noexcept nogil
+
+# From now on the CURVE server that the connectors of this endpoint dial has one of these keys; without any they wait.
+# One that waits tries at once. What is connected stays: it is closed by its key (COMMAND_REVOKE).
+cdef void endpoints_rekey(
+    Hub* hub, Endpoints* endpoints, int endpoint, const uint8_t* keys, uint8_t key_count
+) noexcept nogil

@@ -1,6 +1,6 @@
 """Endpoint: how connections come; see endpoint.pxd for the contract."""
 
-from libc.errno cimport EAGAIN, ECONNABORTED, ECONNREFUSED, EINPROGRESS, EINTR, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, ECONNREFUSED, EINPROGRESS, EINTR, EPROTO, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -12,7 +12,8 @@ from zproxy.relay.address cimport (
 )
 from zproxy.relay.cipher cimport cipher_make
 from zproxy.relay.connection cimport (
-    CONNECTING, REASON_CONNECT, REASON_LIMIT, REASON_NO_MEMORY, TIMER_HANDSHAKE, Connection, Side
+    CONNECTING, REASON_CONNECT, REASON_EOF, REASON_LIMIT, REASON_NO_MEMORY, REASON_PEER_ERROR, REASON_RESET,
+    TIMER_HANDSHAKE, Connection, Side
 )
 from zproxy.relay.hub cimport (
     ADDRESS_CONNECTIONS_MAX, HANDSHAKES_MAX, Hub, hub_admit, hub_arm, hub_doom, hub_handshaking, hub_random,
@@ -187,10 +188,16 @@ cdef void connector_dial(Hub* hub, Connector* connector, int index) noexcept nog
         connector_failed(hub, connector, 0)
         return
     peer_describe(connection, &connector.address)
-    if connector.key_count:
-        connector.key_turn = (connector.key_turn + 1) % connector.key_count
+    if connector.is_curve:
         cipher_give(hub, connection, connector.keys[connector.key_turn])
     hub_arm(hub, connection, TIMER_HANDSHAKE)
+
+
+cdef void connector_try(Hub* hub, Connector* connector, int index) noexcept nogil:
+    if connector.is_curve and connector.key_count == 0:
+        connector_retry(hub, connector)         # somebody may be let in there by then
+    else:
+        connector_dial(hub, connector, index)
 
 
 # Nobody listens there, but it is a port the system gives to those who connect, and it gave it to us: our own requests
@@ -227,7 +234,21 @@ cdef void endpoints_lost(Hub* hub, Endpoints* endpoints, const Connection* conne
         return
     if connection.has_joined:
         connector.backoff_ms = 0
-    connector_retry(hub, connector)
+        connector_retry(hub, connector)
+        return
+    if connector.key_count:
+        connector.key_turn = (connector.key_turn + 1) % connector.key_count
+    if connection.reason in (REASON_EOF, REASON_RESET, REASON_PEER_ERROR):
+        connector_failed(hub, connector, EPROTO)        # all that a CURVE server says whom we take for another
+    else:
+        connector_retry(hub, connector)                 # what was refused is told
+
+
+cdef void keys_set(Connector* connector, const uint8_t* keys, uint8_t key_count) noexcept nogil:
+    connector.key_count = key_count
+    connector.key_turn = 0
+    if key_count:
+        memcpy(connector.keys, keys, <size_t>key_count * KEY_BYTES)
 
 
 # ---- all of them ----
@@ -263,9 +284,8 @@ cdef int endpoints_connect(
     connector.side = side
     connector.endpoint = endpoint
     connector.address = address[0]
-    connector.key_count = key_count
-    if key_count:
-        memcpy(connector.keys, keys, <size_t>key_count * KEY_BYTES)
+    connector.is_curve = key_count != 0
+    keys_set(connector, keys, key_count)
     return 0
 
 
@@ -310,7 +330,7 @@ cdef void endpoints_tick(Hub* hub, Endpoints* endpoints) noexcept nogil:
             listener_arm(hub, &endpoints.listeners[index], True)
     for index in range(endpoints.connector_count):
         if endpoints.connectors[index].due_ms and endpoints.connectors[index].due_ms <= hub.now_ms:
-            connector_dial(hub, &endpoints.connectors[index], index)
+            connector_try(hub, &endpoints.connectors[index], index)
 
 
 cdef int64_t endpoints_next(const Endpoints* endpoints, int64_t due_ms) noexcept nogil:
@@ -329,3 +349,18 @@ cdef void endpoints_readdress(Endpoints* endpoints, int endpoint, const Address*
     for index in range(endpoints.connector_count):
         if endpoints.connectors[index].endpoint == endpoint:
             endpoints.connectors[index].address = address[0]
+
+
+cdef void endpoints_rekey(
+    Hub* hub, Endpoints* endpoints, int endpoint, const uint8_t* keys, uint8_t key_count
+) noexcept nogil:
+    cdef int index
+    cdef Connector* connector
+    for index in range(endpoints.connector_count):
+        connector = &endpoints.connectors[index]
+        if connector.endpoint != endpoint or not connector.is_curve:
+            continue
+        keys_set(connector, keys, key_count)
+        if connector.due_ms:
+            connector.backoff_ms = 0
+            connector.due_ms = hub.now_ms

@@ -30,7 +30,8 @@ cdef enum CommandKind:
     COMMAND_ADDRESS             # connector `endpoint` connects to `address` from now on
     COMMAND_DISMISS             # the worker of that name takes no more
     COMMAND_REVOKE              # who came in by `key` is closed; with `argument` those who are plain
-    COMMAND_PERMITS             # `content`, malloc'ed, is the relay's to free: the rules from now on
+    COMMAND_PERMITS             # `content`: the rules from now on
+    COMMAND_SERVER_KEYS         # `content`: the keys that the server at connector `endpoint` may have from now on
 
 cdef struct Command:
     CommandKind kind
@@ -40,7 +41,7 @@ cdef struct Command:
     uint8_t[COMMAND_NAME_BYTES] name
     uint8_t name_bytes
     uint8_t[KEY_BYTES] key
-    uint8_t* content
+    uint8_t* content            # malloc'ed, the relay's to free; NULL: none
     size_t content_bytes
 
 cdef enum EventKind:

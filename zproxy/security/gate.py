@@ -14,7 +14,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -51,7 +51,16 @@ class Door(Protocol):
     def questions(self, timeout_ms: int) -> list[Question]: ...
     def answer(self, tag: int, reason: str, name: bytes, permit: int) -> None: ...
     def set_permits(self, packed: bytes) -> None: ...
+    def set_server_keys(self, endpoint: int, server_keys: Sequence[bytes]) -> None: ...
     def revoke(self, key: bytes, is_plain_only: bool = ...) -> None: ...
+
+
+class Server(NamedTuple):
+    """One that binds, at the other end of a connector. `keys`: those that the relay was told last."""
+
+    endpoint: str
+    name: str
+    keys: tuple[bytes, ...]
 
 
 class Change(NamedTuple):
@@ -91,6 +100,7 @@ class Gate:
         self._refused_stamp = ""  # the same of rules that were not right
         self._registry = load(folder)
         self._numbers: dict[str, int] = {}  # name → row of its rights, for as long as this gate lives
+        self._servers: dict[int, Server] = {}  # by the number of the connector
         self._expired: set[bytes] = set()  # keys whose time is over, and nobody is in by them
         self._audit = Audit(folder)
         self._thread = threading.Thread(target=self._run, name="zproxy-gate", daemon=True)
@@ -99,6 +109,10 @@ class Gate:
     @property
     def registry(self) -> Registry:
         return self._registry
+
+    def dials(self, number: int, endpoint: str, server: Identity) -> None:
+        """Before `start`: the connector was given the keys of `server`, and is to have those it has from now on."""
+        self._servers[number] = Server(endpoint, server.name, server.keys)
 
     def start(self) -> None:
         self._expired = set(self._registry.over(self._now()))
@@ -214,6 +228,7 @@ class Gate:
         before, self._registry = self._registry, newest
         try:
             self._set_permits()
+            self._set_server_keys()  # before what they are to come after
             for key in before.keys:
                 if self._has_lost_raw(key, before):
                     self._door.revoke(key, True)
@@ -241,6 +256,18 @@ class Gate:
         self._door.set_permits(
             permits_pack(identities[name].permit if name in identities else NOTHING for name in self._numbers)
         )
+
+    def _set_server_keys(self) -> None:
+        for number, server in self._servers.items():
+            identity = self._registry.identities.get(server.name)
+            keys = identity.keys if identity else ()
+            if keys == server.keys:
+                continue
+            self._door.set_server_keys(number, keys)
+            self._servers[number] = server._replace(keys=keys)
+            if not keys:
+                said = f"{server.endpoint}: the registry has no keys of {server.name}: nobody is dialled until it has"
+                logger.warning(Entry(logging.WARNING, "gate", said))
 
     def _revoke(self, key: bytes, registry: Registry, reason: str) -> str:
         identity = registry.find(key)
