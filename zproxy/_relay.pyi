@@ -32,6 +32,7 @@ class Event(NamedTuple):
     limit: int
     name: str = ...
     key: bytes = ...
+    is_former: bool = ...
 
 class Relay:
     def __init__(
@@ -61,6 +62,8 @@ class Relay:
         asks: bool = ...,
         curve_public: bytes = ...,
         curve_secret: bytes = ...,
+        curve_former_public: bytes = ...,
+        curve_former_secret: bytes = ...,
     ) -> None: ...
     def add_listener(self, side: int, endpoint: int, fd: int, is_curve: bool = ...) -> None: ...
     def add_connector(

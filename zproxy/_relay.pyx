@@ -96,7 +96,8 @@ class Question(NamedTuple):
 class Event(NamedTuple):
     """One thing the relay thread saw besides messages; `kind` is one of EVENT_KINDS, `reason` one of REASONS.
 
-    `name`: the one that its key gives the peer; `key`: the public key (32 bytes) it has proved to have, b"" for none.
+    `name`: the one that its key gives the peer; `key`: the public key (32 bytes) it has proved to have, b"" for none;
+    `is_former`: it is in, and knows the relay by its former key.
     """
 
     kind: str
@@ -110,6 +111,7 @@ class Event(NamedTuple):
     limit: int
     name: str = ""
     key: bytes = b""
+    is_former: bool = False
 
 
 MOST = (1 << 64) - 1
@@ -133,6 +135,7 @@ cdef object event_wrap(const CEvent* event):
         event.limit,
         (<const char*>event.name)[:event.name_bytes].decode(errors="replace"),
         event.key[:KEY_BYTES] if event.has_key else b"",
+        bool(event.is_former),
     )
 
 
@@ -185,10 +188,12 @@ cdef class Relay:
         uint64_t queue_service_bytes=MOST, uint64_t retain_bytes=0, uint64_t dedup_bytes=0, int64_t dedup_ms=600000,
         int64_t absence_ms=60000,
         bytes welcome=b"", bytes accepted=b"", bint asks=False, bytes curve_public=b"", bytes curve_secret=b"",
+        bytes curve_former_public=b"", bytes curve_former_secret=b"",
     ):
         cdef int code
-        if {len(curve_public), len(curve_secret)} not in ({0}, {<int>KEY_BYTES}):
-            raise ValueError(f"a key has {<int>KEY_BYTES} bytes")
+        for pair in ((curve_public, curve_secret), (curve_former_public, curve_former_secret)):
+            if {len(key) for key in pair} not in ({0}, {<int>KEY_BYTES}):
+                raise ValueError(f"a key has {<int>KEY_BYTES} bytes")
         self.owner_pid = getpid()
         self.reporting = threading.Lock()
         if mailbox_open(&self.engine.hub.mailbox, <int>COUNTER_COUNT + <int>GAUGE_COUNT) != 0:
@@ -204,6 +209,10 @@ cdef class Relay:
             self.engine.hub.identity.sodium = sodium_table()
             memcpy(self.engine.hub.identity.public, <const char*>curve_public, KEY_BYTES)
             memcpy(self.engine.hub.identity.secret, <const char*>curve_secret, KEY_BYTES)
+        if curve_former_secret:
+            self.engine.hub.identity.has_former = True
+            memcpy(self.engine.hub.identity.former_public, <const char*>curve_former_public, KEY_BYTES)
+            memcpy(self.engine.hub.identity.former_secret, <const char*>curve_former_secret, KEY_BYTES)
         self.engine.spin.limit_ns = spin_us * 1000
         self.engine.spin.is_auto = spin_auto
         self.engine.path.limits.no_worker_wait_ms = no_worker_wait_ms

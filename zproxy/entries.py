@@ -126,6 +126,7 @@ def entry_of(event: Event, endpoint: str) -> Entry:
         "endpoint": endpoint,
         "peer": event.peer,
         "name": event.name,
+        "server_key": "former" if event.is_former else "",
         "socket_type": event.socket_type,
         "routing_id": printable(event.routing_id) if event.routing_id else "",
         "reason": event.reason,

@@ -7,6 +7,7 @@ import secrets
 import time
 import warnings
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -24,7 +25,7 @@ from zproxy.procfs import host_id
 from zproxy.resolver import Resolver
 from zproxy.security.gate import Change, Gate
 from zproxy.security.keys import SECRET_SUFFIX, KeyPair, read_secret
-from zproxy.security.registry import SERVER_NAME
+from zproxy.security.registry import FORMER_NAME, SERVER_NAME
 from zproxy.units import Size, Time
 
 JOIN_MS = 100  # Python's signal handlers run at least this often while a thread waits for the end
@@ -100,8 +101,7 @@ class Proxy:
             spin=spin,
         )
         folder = Path(self.settings.registry)
-        keys = read_secret(folder / f"{SERVER_NAME}{SECRET_SUFFIX}") if self.settings.registry else None
-        self._relay = _relay_of(self.settings, keys)
+        self._relay = _relay_of(self.settings, _server_pairs(folder) if self.settings.registry else [])
         self._gate = Gate(self._relay, folder) if self.settings.registry else None
         self._resolver = Resolver(self._relay)
         self._texts: list[str] = []  # of all endpoints, by the number the relay knows them by
@@ -270,11 +270,22 @@ def _left_ms(until: float) -> int:
     return min(JOIN_MS, max(0, round((until - time.monotonic()) * 1000)))
 
 
-def _relay_of(settings: Settings, keys: KeyPair | None) -> Relay:
+def _server_pairs(folder: Path) -> list[KeyPair]:
+    """The proxy's own, and those it had before, while their file is there. Raises SettingError."""
+    former = folder / f"{FORMER_NAME}{SECRET_SUFFIX}"
+    present = read_secret(folder / f"{SERVER_NAME}{SECRET_SUFFIX}")
+    return [present, read_secret(former)] if former.exists() else [present]
+
+
+def _relay_of(settings: Settings, pairs: Sequence[KeyPair]) -> Relay:
+    none = KeyPair(b"", b"")
+    present, former = (*pairs, none, none)[:2]
     return Relay(
-        asks=keys is not None,
-        curve_public=keys.public if keys is not None else b"",
-        curve_secret=keys.secret if keys is not None else b"",
+        asks=bool(pairs),
+        curve_public=present.public,
+        curve_secret=present.secret,
+        curve_former_public=former.public,
+        curve_former_secret=former.secret,
         max_message_bytes=settings.max_message_bytes,
         memory_bytes=settings.memory_bytes,
         connection_bytes=settings.connection_memory_bytes,

@@ -20,7 +20,8 @@ from zproxy.relay.box cimport (
 from zproxy.relay.curve cimport (
     CURVE_FORGED, CURVE_HELLO_BYTES, CURVE_OK, CURVE_WELCOME_BYTES, CURVE_WRITTEN_MAX, Curve,
     CurveCode, curve_dial, curve_hello_read, curve_hello_write, curve_initiate_read, curve_initiate_write, curve_keys,
-    curve_ready_read, curve_ready_write, curve_serve, curve_welcome_read, curve_welcome_write, nonce_join
+    curve_ready_read, curve_ready_write, curve_serve, curve_serve_former, curve_welcome_read, curve_welcome_write,
+    nonce_join
 )
 from zproxy.relay.handshake cimport PROPERTIES_MAX, properties_write
 from zproxy.relay.sodium cimport KEY_BYTES, NONCE_BYTES, TAG_BYTES, Sodium
@@ -96,6 +97,7 @@ cdef void handshake_make(Handshake* made) noexcept nogil:
     dice_keypair(public, secret)
     dice_keypair(client_public, client_secret)
     curve_serve(&server, public, secret)
+    curve_serve_former(&server, client_public, client_secret)      # what is not for one of its keys is for none
     curve_dial(&client, client_public, client_secret, public)
     made.server = server
     command_end(&made.hello, curve_hello_write(sodium, &client, made.hello.frame))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from support.curve_peer import body_of, key_pair
 from support.zmtp_peer import property_bytes
@@ -15,9 +17,15 @@ STEPS = ("HELLO", "WELCOME", "INITIATE", "READY")
 LOW_ORDER = [bytes(32), b"\1" + bytes(31)]
 
 
-def run(step: str = "", change: int = -1, cut: int = 0) -> list[str]:
+def run(
+    step: str = "",
+    change: int = -1,
+    cut: int = 0,
+    server_keys: tuple[bytes, bytes] = SERVER,
+    former: Sequence[bytes] = (),
+) -> list[str]:
     """What each command was found to be, up to the first that is not ok; one bit of one, or its end, is changed."""
-    server, client = CurveProbe(*SERVER), CurveProbe(*CLIENT, SERVER[0])
+    server, client = CurveProbe(*server_keys, former=former), CurveProbe(*CLIENT, SERVER[0])
     command, found = client.begin(), []
     for index, name in enumerate(STEPS):
         body = bytearray(body_of(command))
@@ -43,11 +51,21 @@ def test_both_sides_understand_each_other() -> None:
     assert run() == ["ok"] * 4
 
 
+def test_a_server_is_known_by_its_former_key_and_by_no_other() -> None:
+    present, former = key_pair(), key_pair()
+    assert run(server_keys=present, former=SERVER) == ["ok"] * 4
+    assert run(former=former) == ["ok"] * 4
+    assert run(server_keys=present, former=former) == ["forged"]
+
+
+@pytest.mark.parametrize("former", [(), SERVER])
 @pytest.mark.parametrize("step", STEPS)
-def test_no_changed_byte_gets_through(step: str) -> None:
+def test_no_changed_byte_gets_through(step: str, former: Sequence[bytes]) -> None:
+    server_keys = key_pair() if former else SERVER
     sizes = {"HELLO": 200, "WELCOME": 168, "INITIATE": 257 + len(CLIENT_SAYS), "READY": 30 + len(SERVER_SAYS)}
     for place in range(sizes[step]):
-        assert run(step, change=8 * place + place % 8)[-1] != "ok", f"byte {place}"
+        found = run(step, change=8 * place + place % 8, server_keys=server_keys, former=former)
+        assert found[-1] != "ok", f"byte {place}"
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -18,7 +18,7 @@ from support.waiting import wait_until
 from zmq.utils import z85
 
 import zproxy
-from zproxy.security.keys import KeyPair, fingerprint, new_pair, read_secret, text_of
+from zproxy.security.keys import KeyPair, fingerprint, new_pair, read_public, read_secret, text_of
 
 LOOPBACK = "tcp://127.0.0.1:0"
 Start = Callable[..., RunningProxy]
@@ -205,3 +205,30 @@ def test_a_server_with_another_key_than_the_registry_says_is_named_in_the_log(
         folder.enter("m1", "master", "", other)
         proxy.reload()
         exchange(folder.dial(peers, zmq.REQ, proxy.frontend[0], pair), worker)
+
+
+# ---- the proxy's own key ----
+
+
+def test_nodes_move_to_another_key_of_the_proxy_one_after_the_other(
+    folder: RegistryFolder, peers: Peers, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "zproxy")
+    pair, master = folder.enter("rank0"), folder.enter("m1", "master")
+    former = {"curve_serverkey": z85.encode(folder.server.public)}
+    assert "is good, too, until" in keys(folder, "renew")
+    folder.server = read_secret(folder.path / "server.key_secret")
+    assert read_public(folder.path / "server.key") == folder.server.public
+    with zproxy.Proxy(LOOPBACK, LOOPBACK, registry=folder.path) as proxy:
+        worker = folder.dial(peers, zmq.REP, proxy.backend[0], master, **former)
+        exchange(folder.dial(peers, zmq.REQ, proxy.frontend[0], pair), worker)
+        exchange(folder.dial(peers, zmq.REQ, proxy.frontend[0], pair, **former), worker)
+    lines = [record.getMessage() for record in caplog.records]
+    connected = [("name=m1" in line, "server_key=former" in line) for line in lines if line.startswith("connected")]
+    assert sorted(connected) == [(False, False), (False, True), (True, True)]
+    checked = ended("keys", "check", "--registry", str(folder.path))
+    assert (checked.returncode, "server.former.key_secret is good for" in checked.stdout) == (1, True)
+    (folder.path / "server.former.key_secret").unlink()
+    with zproxy.Proxy(LOOPBACK, LOOPBACK, registry=folder.path) as proxy:
+        folder.dial(peers, zmq.REQ, proxy.frontend[0], pair, **former).send(b"for nobody")
+        wait_for(proxy, "refused_forged")

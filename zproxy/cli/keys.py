@@ -33,6 +33,7 @@ from zproxy.security.keys import (
 )
 from zproxy.security.registry import (
     FILE_NAME,
+    FORMER_NAME,
     KEYS_MAX,
     NEW,
     ROLES,
@@ -47,6 +48,7 @@ from zproxy.security.registry import (
 
 F = TypeVar("F", bound=Callable[..., Any])
 SOON = timedelta(days=14)
+FORGET = "when no peer is logged with server_key=former any more, remove it, and restart the proxy"
 IGNORED = (f"*{SECRET_SUFFIX}", "audit.log*", STAMP_NAME)
 
 
@@ -286,6 +288,32 @@ def revoke(node: str, key: str | None, folder: Path | None) -> None:
     tell_all(path)
 
 
+@keys.command("renew")
+@registry_option
+def renew(folder: Path | None) -> None:
+    """Make another key for the proxy itself. It is known by the former one, too, until that file is removed."""
+    path = chosen(folder)
+    secret, public = path / f"{SERVER_NAME}{SECRET_SUFFIX}", path / f"{SERVER_NAME}{PUBLIC_SUFFIX}"
+    former = path / f"{FORMER_NAME}{SECRET_SUFFIX}"
+    if former.exists():
+        raise SettingError(f"{former} is still there: {FORGET}")
+    before, pair = read_secret(secret), new_pair()
+    drafts = {target: path / f"next.{target.name}" for target in (former, public, secret)}
+    try:
+        write_secret(drafts[former], before)
+        write_public(drafts[public], pair.public)
+        write_secret(drafts[secret], pair)
+        for target, draft in drafts.items():
+            os.replace(draft, target)
+    except OSError as error:
+        raise SettingError(f"cannot write {secret}: {error.strerror}") from error
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+    click.echo(f"the proxy's key is {fingerprint(pair.public)} from its next start on; {public} has it")
+    click.echo(f"the former, {fingerprint(before.public)}, is good, too, until {former} is removed")
+
+
 def take_out(found: list[str], node: str, key: str) -> None:
     """One at a time: comments beside the others stay."""
     meant = [index for index, text in enumerate(found) if key in (text, fingerprint(key_of(text)))]
@@ -341,6 +369,8 @@ def of_files(path: Path) -> Iterator[str]:
     for secret in sorted(path.glob(f"*{SECRET_SUFFIX}")):
         if secret.stat().st_mode & OTHERS:
             yield f"{secret} can be read by others: chmod 600 {secret}"
+        elif secret.stem == FORMER_NAME:
+            yield f"{secret} is good for the proxy still: {FORGET}"
         elif secret.stem != SERVER_NAME:
             yield f"{secret} is a secret within the registry: move it to its node"
     try:

@@ -58,6 +58,7 @@ cdef struct Cipher:             # owned by its connection; from cipher_make to c
     const Sodium* sodium
     bint is_server              # the handshake's side that is ours
     bint is_on                  # the handshake is done: boxes come and go
+    bint is_former              # the peer knows us by our former key
     Curve curve                 # until then
     Opening opening
     Sealing sealing

@@ -76,6 +76,7 @@ cdef int stash_keep(Opening* opening, Pool* pool, const uint8_t* bytes, size_t c
 cdef int cipher_begin(Cipher* cipher, Inbox* inbox, Pool* pool) noexcept nogil:
     curve_keys(cipher.sodium, &cipher.curve, cipher.is_server, cipher.opening.key, cipher.sealing.key)
     cipher.sealing.nonce = cipher.curve.nonce
+    cipher.is_former = cipher.curve.is_former
     cipher.sodium.wipe(&cipher.curve, sizeof(Curve))
     cipher.is_on = True
     if stash_keep(&cipher.opening, pool, inbox.at, inbox.end - inbox.at) != 0:

@@ -55,6 +55,10 @@ cdef struct Curve:              # one handshake; whoever holds it wipes it
     uint8_t[KEY_BYTES] shared           # of C' and S; from INITIATE on of C' and S'
     uint8_t[CURVE_COOKIE_BYTES] cookie
     uint64_t nonce                      # the newest of ours
+    bint has_former                     # a server's: clients may know it by the keys it had before, too
+    bint is_former                      # this one does
+    uint8_t[KEY_BYTES] former_public
+    uint8_t[KEY_BYTES] former_secret
 
 
 # ---- frames and nonces ----
@@ -94,10 +98,33 @@ cdef inline void curve_serve(Curve* curve, const uint8_t* public, const uint8_t*
     curve.stage = CURVE_HELLO
 
 
+# Before HELLO: it may be closed for these keys, too.
+cdef inline void curve_serve_former(Curve* curve, const uint8_t* public, const uint8_t* secret) noexcept nogil:
+    curve.has_former = True
+    memcpy(curve.former_public, public, KEY_BYTES)
+    memcpy(curve.former_secret, secret, KEY_BYTES)
+
+
+# Is it closed for S? A key that would make any secret guessable is closed for nobody.
+cdef inline bint curve_hello_opens(const Sodium* sodium, Curve* curve, const uint8_t* body) noexcept nogil:
+    cdef uint8_t[NONCE_BYTES] nonce
+    cdef uint8_t[64] zeros
+    nonce_join(nonce, b"CurveZMQHELLO---", 16, body + 112)
+    if sodium.share(curve.shared, curve.peer_brief, curve.secret) != 0:
+        return False
+    return sodium.unbox(zeros, body + 120, 80, nonce, curve.shared) == 0
+
+
+# From now on S is what it was before.
+cdef inline void curve_step_back(Curve* curve) noexcept nogil:
+    curve.is_former = True
+    memcpy(curve.public, curve.former_public, KEY_BYTES)
+    memcpy(curve.secret, curve.former_secret, KEY_BYTES)
+
+
 cdef inline CurveCode curve_hello_read(
     const Sodium* sodium, Curve* curve, const uint8_t* body, size_t count
 ) noexcept nogil:
-    cdef uint8_t[NONCE_BYTES] nonce
     cdef uint8_t[64] zeros
     if count != CURVE_HELLO_BYTES or not command_is(body, count, b"HELLO", 5) or body[6] != 1 or body[7] != 0:
         return CURVE_MALFORMED
@@ -105,11 +132,12 @@ cdef inline CurveCode curve_hello_read(
     if memcmp(body + 8, zeros, 64) != 0 or memcmp(body + 72, zeros, 8) != 0:
         return CURVE_MALFORMED          # padding, so that HELLO is larger than WELCOME
     memcpy(curve.peer_brief, body + 80, KEY_BYTES)
-    nonce_join(nonce, b"CurveZMQHELLO---", 16, body + 112)
-    if sodium.share(curve.shared, curve.peer_brief, curve.secret) != 0:
-        return CURVE_FORGED             # a key that would make any secret guessable
-    if sodium.unbox(zeros, body + 120, 80, nonce, curve.shared) != 0:
-        return CURVE_FORGED
+    if not curve_hello_opens(sodium, curve, body):
+        if not curve.has_former:
+            return CURVE_FORGED
+        curve_step_back(curve)
+        if not curve_hello_opens(sodium, curve, body):
+            return CURVE_FORGED
     curve.stage = CURVE_INITIATE
     return CURVE_OK
 

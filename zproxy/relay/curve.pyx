@@ -13,20 +13,26 @@ CURVE_CODES = ("ok", "malformed", "forged")
 cdef class CurveProbe:
     """One side of a handshake by itself: whole commands in, each in memory of exactly its size, whole frames out.
 
-    A server without `server_key`, else the client of the server that has this public key.
+    A server without `server_key`, else the client of the server that has this public key. `former`: (public, secret)
+    that a server had before.
     """
 
     cdef Curve curve
     cdef const Sodium* sodium
     cdef bint is_server
 
-    def __cinit__(self, bytes public, bytes secret, bytes server_key=b""):
+    def __cinit__(self, bytes public, bytes secret, bytes server_key=b"", former=()):
         if {len(public), len(secret), len(server_key) or KEY_BYTES} != {KEY_BYTES}:
             raise ValueError("a key has 32 bytes")
         self.sodium = sodium_table()
         self.is_server = not server_key
         if self.is_server:
             curve_serve(&self.curve, <const uint8_t*><const char*>public, <const uint8_t*><const char*>secret)
+            if former:
+                public, secret = former
+                curve_serve_former(
+                    &self.curve, <const uint8_t*><const char*>public, <const uint8_t*><const char*>secret
+                )
         else:
             curve_dial(
                 &self.curve, <const uint8_t*><const char*>public, <const uint8_t*><const char*>secret,

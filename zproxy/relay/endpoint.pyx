@@ -15,6 +15,7 @@ from zproxy.relay.connection cimport (
     CONNECTING, REASON_CONNECT, REASON_EOF, REASON_LIMIT, REASON_NO_MEMORY, REASON_PEER_ERROR, REASON_RESET,
     TIMER_HANDSHAKE, Connection, Side
 )
+from zproxy.relay.curve cimport curve_serve_former
 from zproxy.relay.hub cimport (
     ADDRESS_CONNECTIONS_MAX, HANDSHAKES_MAX, Hub, hub_admit, hub_arm, hub_doom, hub_handshaking, hub_random,
     hub_tell_endpoint
@@ -71,7 +72,10 @@ cdef bint cipher_give(Hub* hub, Connection* connection, const uint8_t* server) n
     connection.cipher = cipher_make(hub.identity.sodium, hub.identity.public, hub.identity.secret, server)
     if connection.cipher == NULL:
         hub_doom(hub, connection, REASON_NO_MEMORY, 0)
-    return connection.cipher != NULL
+        return False
+    if server == NULL and hub.identity.has_former:
+        curve_serve_former(&connection.cipher.curve, hub.identity.former_public, hub.identity.former_secret)
+    return True
 
 
 # ---- listeners ----

@@ -39,6 +39,9 @@ cdef struct Identity:           # of ours, for CURVE
     const Sodium* sodium        # NULL: no endpoint speaks CURVE
     uint8_t[KEY_BYTES] public
     uint8_t[KEY_BYTES] secret   # wiped by hub_close
+    bint has_former             # peers may know us by the keys we had before, too
+    uint8_t[KEY_BYTES] former_public
+    uint8_t[KEY_BYTES] former_secret    # wiped likewise
 
 cdef struct Hub:                # owned by the relay
     Settings settings

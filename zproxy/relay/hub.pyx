@@ -73,6 +73,7 @@ cdef uint64_t hub_close(Hub* hub) noexcept nogil:
     free(hub.raw_buffer)
     if hub.identity.sodium != NULL:
         hub.identity.sodium.wipe(hub.identity.secret, KEY_BYTES)
+        hub.identity.sodium.wipe(hub.identity.former_secret, KEY_BYTES)
     hub.read_buffer = hub.raw_buffer = NULL
     hub.table = NULL
     hub.generations = hub.free_slots = NULL
@@ -208,6 +209,7 @@ cdef void hub_tell(
     memcpy(event.name, connection.name, connection.name_bytes)
     event.has_key = connection.has_key
     memcpy(event.key, connection.key, KEY_BYTES)
+    event.is_former = connection.cipher != NULL and connection.cipher.is_former
     event_put(hub, &event)
 
 

@@ -68,6 +68,7 @@ cdef struct Event:
     uint8_t[COMMAND_NAME_BYTES] name
     bint has_key                # it has proved to have `key`
     uint8_t[KEY_BYTES] key
+    bint is_former              # it is in, and knows us by our former key
 
 cdef struct Question:           # may it come in?
     uint64_t tag                # of its connection

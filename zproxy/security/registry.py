@@ -43,6 +43,7 @@ else:
 FILE_NAME = "registry.toml"
 STAMP_NAME = ".stamp"  # another text after each edit: proxies look at it, and so never take up what is half written
 SERVER_NAME = "server"  # of the proxy's own key files
+FORMER_NAME = "server.former"  # of those it had before, while peers may still know it by them
 ROLES = ("node", "master")
 KEYS_MAX = 2
 RATE_MAX, IN_FLIGHT_MAX, SIZE_MAX = 10**12, (1 << 32) - 1, 1 << 50  # more is meant by nobody, and fits no Permit
