@@ -385,6 +385,15 @@ def test_a_clock_that_was_set_back_ends_a_key_again(folder: RegistryFolder) -> N
     assert door.revoked == [(pair.public, False)] * 2
 
 
+def test_a_connection_that_ends_with_its_key_is_audited_with_its_address(folder: RegistryFolder) -> None:
+    pair = folder.enter("a")
+    gate = Gate(Door(), folder.path)
+    gate.disconnected(event("disconnected", "revoked", "a", pair.public))
+    (line,) = audited(gate, folder)
+    assert (line["event"], line["node"], line["address"]) == ("closed", "a", "10.0.0.7:51000")
+    assert (line["fingerprint"], line["reason"]) == (fingerprint(pair.public), "revoked")
+
+
 def test_a_takeover_is_audited_and_another_end_is_not(folder: RegistryFolder) -> None:
     pair = folder.enter("a")
     gate = Gate(Door(), folder.path)

@@ -160,7 +160,7 @@ def test_every_proxy_of_a_registry_takes_up_a_revocation_by_itself(
     assert "no proxy was told" in keys(folder, "revoke", "rank1")
     wait_for(proxy, "closed_revoked")
     assert alone.wait_for("disconnected")["reason"] == "revoked"
-    (reloaded,) = alone.log("reloaded")
+    reloaded = alone.wait_for("reloaded")
     assert (reloaded["generation"], reloaded["revoked"]) == (2, ["rank1"])
 
 

@@ -139,6 +139,7 @@ def test_the_log_says_who_was_refused_and_why_and_nothing_of_it_passes(
     proxy.reload()
     (closed,) = wait_until(lambda: logged("disconnected"), "its end")
     assert (closed["name"], closed["reason"]) == ("revoked", "revoked")
+    wait_until(lambda: [line["address"] for line in audited(folder) if line["event"] == "closed"], "audited")
     other_server = z85.encode(new_pair().public)
     for pair, options in ((unknown, {}), (expired, {}), (misled, {"curve_serverkey": other_server})):
         folder.dial(peers, zmq.DEALER, frontend, pair, **options).send(b"for nobody")

@@ -32,6 +32,7 @@ logger = logging.getLogger("zproxy")
 LOOK_MS = 500  # keys whose time ends, and changes by `zproxy keys`, are looked for this often
 EVERYTHING = 0  # the number of the rights of those who need none
 NOTHING = Permit()
+ENDINGS = {"fenced": ("takeover", "silent"), "revoked": ("closed", "revoked")}  # by the connection's reason
 REASONS = ("unknown_key", "expired", "wrong_role", "wrong_user", "denied")  # that `judge` gives
 
 
@@ -299,9 +300,9 @@ class Gate:
         self._audit_peer("denied", "rules", event)
 
     def disconnected(self, event: Event) -> None:
-        """Of a connection that was silent another has taken the name: that is audited. Any thread."""
-        if event.reason == "fenced":
-            self._audit_peer("takeover", "silent", event)
+        """What ended with its key, or was silent when another came for its name: that is audited. Any thread."""
+        if event.reason in ENDINGS:
+            self._audit_peer(*ENDINGS[event.reason], event)
 
     def _audit_peer(self, what: str, reason: str, event: Event) -> None:
         self._audit.write(
