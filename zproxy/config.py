@@ -9,7 +9,7 @@ docs/operations.md are made from it or held to it by a test. An option is named 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -93,24 +93,37 @@ class Option:
             raise SettingError(f"{self.name}: {error}") from None
 
 
+def _listed(given: Any) -> list[Any]:
+    """What may be given as one or as several."""
+    if isinstance(given, (str, bytes)):
+        return [given]
+    if not isinstance(given, Iterable):
+        raise SettingError(f"{given!r} is neither text nor a list of texts: write one of them")
+    return list(given)
+
+
+def _says_something(given: Any) -> bool:
+    """Not None, "" or an empty list; False and 0 are mistakes, of which the parser tells."""
+    return given is not None and not (isinstance(given, Sized) and len(given) == 0)
+
+
 def _endpoints(given: Endpoints) -> tuple[str, ...]:
-    listed = [given] if isinstance(given, (str, bytes)) else list(given or ())
-    return tuple(endpoints.parse(text).text for text in listed)
+    return tuple(endpoints.parse(text).text for text in _listed(given))
 
 
 def _endpoints_out(given: Endpoints) -> tuple[str, ...]:
-    listed = [given] if isinstance(given, (str, bytes)) else list(given or ())
     found = []
-    for text in listed:
+    for text in _listed(given):
         endpoint, server = endpoints.split_server(text) if isinstance(text, str) else (text, "")
         found.append(endpoints.parse(endpoint).text + (f"{endpoints.SERVER}{server}" if server else ""))
     return tuple(found)
 
 
 def _folder(given: Any) -> str:
-    if not isinstance(given, (str, os.PathLike)) or not os.fspath(given):
+    path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else b""
+    if not isinstance(path, str) or not path or "\0" in path:
         raise SettingError(f"{given!r} names no folder: write its path, as zproxy keys init was given it")
-    return os.path.abspath(os.path.expanduser(os.fspath(given)))
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def bounded(given: Any, unit: Unit, least: float, most: float, words: Iterable[str] = ()) -> float:
@@ -130,8 +143,8 @@ def bounded(given: Any, unit: Unit, least: float, most: float, words: Iterable[s
 
 def _size(least: int, words: Mapping[str, Callable[[], int]] = MappingProxyType({})) -> Kind:
     def parse(given: units.Size) -> int:
-        if given in words:
-            return words[str(given)]()
+        if isinstance(given, str) and given in words:
+            return words[given]()
         return int(bounded(given, BYTES, least, PIB, words))
 
     return Kind("SIZE", parse, tuple(words))
@@ -139,8 +152,8 @@ def _size(least: int, words: Mapping[str, Callable[[], int]] = MappingProxyType(
 
 def _milliseconds(least: float, most: float, words: Mapping[str, int] = MappingProxyType({})) -> Kind:
     def parse(given: units.Time) -> int:
-        if given in words:
-            return words[str(given)]
+        if isinstance(given, str) and given in words:
+            return words[given]
         return round(1e3 * bounded(given, SECONDS, least, most, words))
 
     return Kind("TIME", parse, tuple(words))
@@ -150,8 +163,8 @@ def _spin() -> Kind:
     words = {"auto": Spin(SPIN_AUTO_US, True), "off": Spin(0, False)}
 
     def parse(given: units.Time) -> Spin:
-        if given in words:
-            return words[str(given)]
+        if isinstance(given, str) and given in words:
+            return words[given]
         return Spin(round(1e6 * bounded(given, SECONDS, 1e-6, 0.1, words)), False)
 
     return Kind("TIME", parse, tuple(words))
@@ -173,7 +186,7 @@ def _balance_row(text: Any) -> tuple[str, str]:
 
 def _balance(given: Balances) -> Balance:
     policies: dict[str, str] = {}
-    for text in [given] if isinstance(given, str) else list(given or ()):
+    for text in _listed(given):
         service, policy = _balance_row(text)
         if service in policies:
             whose = f"service {service!r}" if service else "the default"
@@ -343,7 +356,7 @@ class Settings:
         if unknown:
             raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
         for side, default in (("frontend", DEFAULT_FRONTEND), ("backend", DEFAULT_BACKEND)):
-            if not given.get(side) and not given.get(f"{side}_connect"):
+            if not any(_says_something(given.get(name)) for name in (side, f"{side}_connect")):
                 given[side] = default
         values = {
             field_name: option.parse(given[option.name])

@@ -83,6 +83,8 @@ def parse(text: str) -> Endpoint:
     """Raises EndpointError for anything but tcp://HOST:PORT and ipc://PATH, such as the bytes that pyzmq takes too."""
     if not isinstance(text, str):
         raise EndpointError(f"bad endpoint {text!r}: write it as text, like 'tcp://127.0.0.1:5555'")
+    if not text.isprintable():  # it goes into logs and errors, each a line
+        raise EndpointError(f"bad endpoint {text!r}: write printable characters alone")
     if text.startswith("ipc://"):
         return Endpoint(text, path=_path_of(text))
     host, _, port = text.removeprefix("tcp://").rpartition(":")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from zproxy._relay import FRONTEND, Event
 from zproxy.counters import COUNTER_NAMES
+from zproxy.errors import one_line
 from zproxy.security.keys import fingerprint
 from zproxy.units import show_size
 
@@ -100,12 +101,12 @@ class Entry:
 
     def __str__(self) -> str:
         words = [self.event, *(f"{name}={_plain(value)}" for name, value in self.fields.items())]
-        return " ".join(words) + (f": {self.sentence}" if self.sentence else "")
+        return one_line(" ".join(words) + (f": {self.sentence}" if self.sentence else ""))
 
 
 def _plain(value: Field) -> str:
     text = ",".join(value) if isinstance(value, list) else str(value)
-    is_plain = text and not any(letter in text for letter in ' "=')
+    is_plain = text.isprintable() and text and not any(letter in text for letter in ' "=')
     return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 

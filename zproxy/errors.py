@@ -11,6 +11,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
+def one_line(text: str) -> str:
+    """Text that others may have chosen, so that it stays in its line and in its order: what cannot be printed is
+    escaped.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
 class ZproxyError(Exception):
     """Root of all errors zproxy raises."""
 
@@ -100,7 +109,7 @@ class ContentError(ZproxyError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return one_line(f"{self.path}: {self.reason}")
 
 
 class Unsendable(ContentError, TypeError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
+import sys
 from pathlib import Path
 
 SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -26,7 +26,7 @@ def parse_size(given: Size) -> int:
 def parse_time(given: Time) -> float:
     """Seconds of "100us", "2s", "1.5", "5m" or of a number. Raises ValueError."""
     if isinstance(given, (int, float)) and not isinstance(given, bool):
-        if math.isfinite(given) and given >= 0:
+        if 0 <= given <= sys.float_info.max:
             return float(given)
     elif match := re.fullmatch(r"([0-9]{1,99}(?:\.[0-9]{1,99})?)\s*(us|ms|s|m|h|)", str(given).strip().lower()):
         return float(match[1]) * TIMES[match[2]]

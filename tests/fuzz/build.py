@@ -6,6 +6,7 @@ it, the modules' own initialization never runs, and what it would have called st
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ WITHOUT_WRAPV = "-fno-wrapv"  # it would make signed overflow defined
 COMPILE = ["-std=gnu11", "-O1", "-g", "-fno-strict-aliasing", WITHOUT_WRAPV, "-w", *SANITIZERS]
 LINK = ["-no-pie", "-Wl,--unresolved-symbols=ignore-all", "-lm", "-ldl"]
 TARGETS = ("zmtp", "greeting", "ready", "envelope", "offers", "skim", "curve-server", "curve-client", "box")
+TEXTS = ("registry", "edit", "keys", "option", "endpoint", "content")  # Python's: texts.py
 DIRECTIVES = ("boundscheck=False", "wraparound=False", "cdivision=True", "initializedcheck=False")
 
 
@@ -79,4 +81,10 @@ def libsodium() -> Path | None:
 def command(program: Path, target: str, seconds: float, seed: int, corpus: Path | None = None) -> list[str]:
     """Attacks `target`; the input of a crash is left beside the program."""
     inputs = corpus or HERE / "corpus" / target
-    return [str(program), target, str(inputs), str(seconds), str(seed), str(program.with_name(f"crash-{target}.bin"))]
+    runner = [sys.executable, str(HERE / "attack_texts.py")] if target in TEXTS else [str(program)]
+    return [*runner, target, str(inputs), str(seconds), str(seed), str(program.with_name(f"crash-{target}.bin"))]
+
+
+def has_atheris() -> bool:
+    """Can texts be attacked here?"""
+    return importlib.util.find_spec("atheris") is not None

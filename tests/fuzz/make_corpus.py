@@ -98,6 +98,109 @@ def inputs() -> dict[str, Inputs]:
     }
 
 
+# The pairs of libzmq's own documentation: public, secret.
+SERVER = ("rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7", "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6")
+CLIENT = ("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs")
+KEYS = [SERVER[0], CLIENT[0]]
+PUBLIC = f'metadata\ncurve\n    public-key = "{SERVER[0]}"\n'
+SECRET = f'    secret-key = "{SERVER[1]}"\n'
+GROUPS = '[groups.nodes]\nallow = ["*"]\n[groups.masters]\nserve = ["*"]\n'
+MARK = "\u202e"  # right to left from here
+
+REGISTRIES = {
+    "nothing": "",
+    "groups": GROUPS,
+    "all-of-a-node": f"""{GROUPS}[nodes."rack4/rank7"]  # ours\nkeys = ["{KEYS[0]}", "{KEYS[1]}"]\nrole = "master"
+groups = ["nodes", "masters"]\nallow = ["own"]\nserve = ["a/*"]\nnot_after = 2027-01-31\ncomment = "rack 4"\n""",
+    "all-of-a-group": """[groups.g]\nallow = ["progress", "gradients/*"]\nserve = []\nrate = 10.5\nrate_bytes = "2KiB"
+in_flight = 4\nmax_message = 1048576\n[nodes.a]\ngroups = ["g"]\nnot_after = 2027-01-31T12:00:00.5+02:00\n""",
+    "inline": 'groups.g.allow = ["*"]\nnodes = {a = {keys = [], groups = ["g"]}}\n',
+    "one-key-twice": f'[nodes.a]\nkeys = ["{KEYS[0]}"]\n[nodes.b]\nkeys = ["{KEYS[0]}"]\n',
+    "no-such-group": '[nodes.a]\ngroups = ["g"]\n',
+    "no-such-role": '[nodes.a]\nrole = "king"\n',
+    "no-such-field": "[nodes.a]\nkey = []\n",
+    "name-of-two-lines": '[nodes."a\\nb"]\n',
+    "field-of-two-lines": '[nodes.a]\n"a\\nb" = 1\n',
+    "table-that-turns": f'["{MARK}a"]\n',
+    "group-of-two-lines": '[nodes.a]\ngroups = ["a\\nb\\u202e"]\n',
+    "first-moment": "[nodes.a]\nnot_after = 0001-01-01T00:00:00+23:59\n[nodes.b]\nnot_after = 2027-01-31\n",
+    "last-moment": "[nodes.a]\nnot_after = 9999-12-31T23:59:59-23:59\n[nodes.b]\nnot_after = 2027-01-31\n",
+    "time-of-day": "[nodes.a]\nnot_after = 12:00:00\n",
+    "numbers": "[groups.g]\nrate = 0x7fffffffffffffff\nin_flight = 1e9\nrate_bytes = 1_000\nmax_message = 0o777\n",
+    "infinite": "[groups.g]\nrate = -inf\n",
+    "deep": "a = " + "[" * 200,
+    "line-cut-off": "[nodes.a]\nkeys = [",
+    "returns": "[nodes.a]\r\nkeys = []\r\n",
+}  # fmt: skip
+
+
+def texts() -> dict[str, Inputs]:
+    """For the targets of texts.py."""
+    registries = {name: text.encode() for name, text in REGISTRIES.items()} | {"no-text": b"\xff\xfe[nodes]"}
+    by_text = {
+        "frontend": ["tcp://127.0.0.1:5555", "ipc:///run/zproxy/f", ""],
+        "backend_connect": ["tcp://h:6000?server=m1", "tcp://h:6000?server="],
+        "registry": ["~/registry", "a\0b"],
+        "memory": ["half", "1.5GiB", "1k", "9" * 99],
+        "stall": ["100us", "2.5 s", "5m"],
+        "heartbeat": ["off", "2s"],
+        "balance": ["hash", "gradients/a=round_robin", "*=hash", f"{MARK}=hash"],
+        "overload": ["busy", "slow"],
+        "spin": ["auto", "off", "50us"],
+        "max_message": ["64MiB"],
+        "insecure": ["no"],
+    }
+    values = {
+        "nil": b"\xc0",
+        "yes": b"\xc3",
+        "list": b"\x90",
+        "map": b"\x80",
+        "nan": b"\xcb\x7f\xf8" + bytes(6),
+        "bytes": b"\xc4\1a",
+        "texts": b"\x92\xa4hash\xa6a=hash",
+        "number": b"\xce\x40\0\0\0",
+        "most": b"\xcf" + b"\xff" * 8,
+    }
+    options = {f"{name}-{number}": f"{name}={text}".encode()
+               for name, given in by_text.items() for number, text in enumerate(given)}  # fmt: skip
+    for name in by_text:
+        options |= {f"{name}-{kind}": f"{name}:".encode() + value for kind, value in values.items()}
+    ends = [
+        *("tcp://127.0.0.1:5555", "tcp://[::1]:5555", "tcp://host.name:1", "tcp://*:0", "tcp://127.0.0.1:1?server=m1"),
+        *("ipc:///run/a", "ipc://@a", "ipc://*", "tcp://127.0.0.1:1, ipc:///b,tcp://[::1]:2", "tcp://:1"),
+        *("tcp://a\nb:0", f"tcp://{MARK}:0", "ipc:///a\nb" + "c" * 108, "tcp://[fe80::1%1]:5", "tcp://a\0b:1"),
+        *("ipc:///\ud800", "tcp://a:99999"),
+    ]
+    contents = of_vectors(vectors("contents")) | of_vectors(vectors("malformed")["contents"], "malformed-")
+    tensor = b"\x92\xc0\x91\x93\xa1a\xa7float64\x91\x03"
+    return {
+        "registry": registries,
+        "edit": registries,
+        "keys": {
+            "public": PUBLIC.encode(),
+            "both": (PUBLIC + SECRET).encode(),
+            "of-two": (PUBLIC + SECRET.replace(SERVER[1], CLIENT[1])).encode(),
+            "two": (PUBLIC + PUBLIC.replace(KEYS[0], KEYS[1])).encode(),
+            "short": b'public-key = "short"\n',
+            "blank": b" \n" * 300,
+            "no-text": b"\xff\xfe",
+        },
+        "option": options,
+        "endpoint": {f"{number}": text.encode(errors="surrogatepass") for number, text in enumerate(ends)},
+        "content": {name: b"\0" + said for name, said in contents.items()}
+        | {
+            "tensor": b"\1\x18" + bytes(24) + tensor,
+            "tensor-of-other-size": b"\1\x10" + bytes(16) + tensor,
+            "bool": b"\1\3\0\1\2\x92\xc0\x91\x93\xa1a\xa4bool\x91\3",
+            "text": b"\1\4A\0\0\0\x92\xc0\x91\x94\xa1a\xa5text1\x90\xa1F",
+            "point": b"\4\x91\x82\xa1x\xcb" + bytes(8) + b"\xa6colour\xa3red",
+            "point-and-more": b"\4\x91\x82\xa1x\1\xa3a\nb\1",
+            "points": b"\x0c\x91\x81\xa3a\nb\x81\xa1x\xa1b",
+            "colour-of-two-lines": b"\4\x91\x82\xa1x\1\xa6colour\xa3r\nd",
+        },
+    }
+
+
 def write(target: str, made: Inputs) -> None:
     folder = HERE / "corpus" / target
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,5 +215,5 @@ def write(target: str, made: Inputs) -> None:
 
 
 if __name__ == "__main__":
-    for target, made in inputs().items():
+    for target, made in (inputs() | texts()).items():
         write(target, made)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .build import HERE, TARGETS, build, command, environment, has_sanitizers
+from .build import HERE, TARGETS, TEXTS, build, command, environment, has_sanitizers
 
 SECONDS = 2.0
 SEED = 1
@@ -47,4 +47,4 @@ def test_a_byte_read_behind_an_input_is_found_and_its_input_kept(program: Path) 
 
 
 def test_every_target_has_a_corpus_and_every_corpus_a_target() -> None:
-    assert {path.name for path in CORPUS.iterdir()} == {*TARGETS, "defect"}
+    assert {path.name for path in CORPUS.iterdir()} == {*TARGETS, *TEXTS, "defect"}

@@ -186,6 +186,15 @@ def test_text_that_is_not_unicode_is_malformed() -> None:
     assert refused(b"\x92\xc0\x91\x93\xa1\xff\xa4bool\x90", b"\0").path == "tensors"
 
 
+class Strict(msgspec.Struct, forbid_unknown_fields=True):
+    """What a handler may ask for."""
+
+
+def test_a_field_that_nobody_asked_for_is_named_in_one_line() -> None:
+    content = msgspec.msgpack.encode([{"a\n\u202e\x1b[2J": 1}])
+    assert str(refused(content, body_type=Strict)) == r"$: Object contains unknown field `a\n\u202e\x1b[2J`"
+
+
 def test_what_other_languages_use_as_keys_is_read() -> None:
     assert unpack(b"\x91\x82\x01\xc3\xc0\xc2", []).body == {1: True, None: False}
     assert refused(b"\x91\x81\x80\xc0").path == "$"  # a map as key is beyond Python

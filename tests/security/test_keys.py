@@ -12,6 +12,7 @@ from zmq.utils import z85
 
 from zproxy.errors import SettingError
 from zproxy.security.keys import (
+    FILE_BYTES_MAX,
     fingerprint,
     key_of,
     new_pair,
@@ -76,7 +77,11 @@ def test_a_link_that_leads_elsewhere_is_not_written_through(tmp_path: Path) -> N
     assert not (tmp_path / "elsewhere").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"metadata\ncurve\n", b'    public-key = "short"\n'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe", b"metadata\ncurve\n", b'    public-key = "short"\n', b"\n" * FILE_BYTES_MAX],
+    ids=["nothing", "no-text", "no-keys", "short", "blank-lines"],
+)
 def test_what_is_no_key_file_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.key"
     path.write_bytes(content)

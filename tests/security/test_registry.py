@@ -100,6 +100,9 @@ def test_a_key_ends_when_its_day_does_or_at_its_moment(tmp_path: Path, written: 
         ('[groups.g]\nmax_message = "1025TiB"', "groups.g.max_message: '1025TiB' is too large"),
         ('[groups.g]\nrate_bytes = "fast"', "groups.g.rate_bytes: 'fast' is no size"),
         ("[groups.g]\nallowed = []", "groups.g.allowed: there is no such field"),
+        ('[nodes.a]\n"b\\n" = 1', r"nodes.a.'b\n': there is no such field"),
+        ('["\u202e"]', r"'\u202e': there is no such field"),
+        ('[nodes.a]\ngroups = ["b\\u202e"]', r"add [groups.'b\u202e']"),
         ("[nodes.a", "at the end of a table declaration"),
         ("[nodes.a]\nkeys = 1 1", "line 2"),
     ],
@@ -109,6 +112,7 @@ def test_a_mistake_is_named_by_file_and_place(tmp_path: Path, text: str, said: s
         read(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path / FILE_NAME}: ")
     assert said in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_the_largest_limits_fit_a_permit(tmp_path: Path) -> None:

@@ -66,6 +66,16 @@ def test_text_and_numbers_mean_the_same() -> None:
         ({"balance": ["a=hash", "a=two_choices"]}, "balance: service 'a' is given two policies, hash and two_choices"),
         ({"balance": [b"hash"]}, "balance: b'hash' is no policy: write it as text"),
         ({"insecure": "no"}, "insecure: 'no' is no flag: write True or False"),
+        ({"registry": "a\0b"}, r"registry: 'a\\x00b' names no folder"),
+        ({"stall": 10**300}, "stall: 10+ is out of range"),
+        ({"stall": 10**400}, "stall: 10+ is no time"),
+        ({"stall": float("inf")}, "stall: inf is no time"),
+        *(({name: {}}, f"{name}: {{}} is no ") for name in ("memory", "stall", "heartbeat", "spin")),
+        *(
+            ({name: given}, f"{name}: {given} is neither text nor a list of texts")
+            for name in ("frontend", "backend", "frontend_connect", "backend_connect", "balance")
+            for given in (True, False, 5, 2.5)
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_by_name(options: dict[str, object], said: str) -> None:

@@ -43,11 +43,16 @@ def test_tcp_endpoints_are_host_and_port(text: str, host: str, port: int) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["tcp://[]:1", "tcp://a:", "tcp://a:٣", "tcp://a:-1", "udp://a:1", "tcp:/a:1", "", "ipc://*", "ipc://a\0b"]
+    "text",
+    [
+        *("tcp://[]:1", "tcp://a:", "tcp://a:٣", "tcp://a:-1", "udp://a:1", "tcp:/a:1", "", "ipc://*", "ipc://a\0b"),
+        *("tcp://a\nb:1", "tcp://a\u202e:1", "ipc:///a\x1b[2J", "ipc:///a\ud800"),
+    ],
 )
 def test_what_is_no_endpoint_is_refused(text: str) -> None:
-    with pytest.raises(EndpointError, match="bad endpoint"):
+    with pytest.raises(EndpointError, match="bad endpoint") as caught:
         endpoints.parse(text)
+    assert str(caught.value).isprintable()
 
 
 @given(st.tuples(st.sampled_from(["", "tcp://", "ipc://", "tcp://a:"]), st.text()).map("".join))

@@ -118,3 +118,10 @@ def test_what_is_tried_again_is_told_and_is_no_loss(counter: str) -> None:
 def test_every_counter_of_loss_is_told() -> None:
     losing = {name for name in COUNTER_NAMES if name.startswith("dropped_") or name.endswith(("_lost", "_undelivered"))}
     assert losing <= set(LOSSES) <= set(COUNTER_NAMES)
+
+
+@pytest.mark.parametrize("said", ["a\nb", "a\u202eb", "\x1b[2J", "\0", "\ud800", "\u2028"])
+def test_whatever_others_chose_a_line_stays_a_line(said: str) -> None:
+    line = str(Entry(logging.WARNING, "refused", f"{said} is wrong", {"name": said, "names": [said, said]}))
+    assert line.isprintable() and said not in line
+    assert repr(said)[1:-1] in line

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from zproxy.errors import ControlFailed, LibzmqMissing, LoadError, RelayStuck, RequestError, ZproxyError
+from zproxy.errors import ControlFailed, LibzmqMissing, LoadError, RelayStuck, RequestError, ZproxyError, one_line
 from zproxy.processes import Interrupted
 
 # Command → where it lives. `zproxy COMMAND` imports that module alone.
@@ -93,5 +93,5 @@ def main() -> NoReturn:
 
 
 def _complain(speaker: str, sentence: str, code: int) -> int:
-    click.echo(f"{speaker}: {' '.join(sentence.split())}", err=True)
+    click.echo(one_line(f"{speaker}: {' '.join(sentence.split())}"), err=True)
     return code

@@ -14,6 +14,7 @@ import select
 from datetime import datetime, timezone
 
 from zproxy.entries import Entry
+from zproxy.errors import one_line
 
 STDOUT, STDERR = 1, 2
 FORMATS = ("auto", "text", "json")
@@ -26,7 +27,7 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created).isoformat(sep=" ", timespec="milliseconds")
-        return f"{time} {record.levelname.lower()} {record.getMessage()}"
+        return f"{time} {record.levelname.lower()} {one_line(record.getMessage())}"
 
 
 class JsonLines(logging.Formatter):

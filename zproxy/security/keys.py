@@ -26,7 +26,8 @@ TEXT_CHARACTERS = 40
 PUBLIC_SUFFIX, SECRET_SUFFIX = ".key", ".key_secret"
 FILE_BYTES_MAX = 64 << 10
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_LINE = re.compile(r'^\s*(public|secret)-key\s*=\s*"([^"\s]{40})"\s*$', re.MULTILINE)
+# Within a line: a blank that could be a line's end, too, would make 64 KiB of them take minutes.
+_LINE = re.compile(r'^[ \t]*(public|secret)-key[ \t]*=[ \t]*"([^"\s]{40})"[ \t\r]*$', re.MULTILINE)
 
 HEAD = """\
 #   ZeroMQ CURVE {kind} Certificate

@@ -176,7 +176,7 @@ def _identity(name: str, row: Mapping[str, Any], groups: Mapping[str, Permit]) -
     of = _strings(row.get("groups", []), f"{at}.groups")
     for group in of:
         if group not in groups:
-            raise _Fault(f"{at}.groups: there is no group {group!r}: add [groups.{group}], or leave it out")
+            raise _Fault(f"{at}.groups: there is no group {group!r}: add [groups.{_key(group)}], or leave it out")
     own = Permit(allow=_patterns(row, "allow", at), serve=_patterns(row, "serve", at))
     permit = _united([own, *(groups[group] for group in of)])
     count = max(len(permit.allow), len(permit.serve))
@@ -225,8 +225,13 @@ def _known(row: object, at: str, names: tuple[str, ...]) -> None:
         raise _Fault(f"{at}: it is no table: write [{at}]")
     for name in row:
         if name not in names:
-            place = f"{at}.{name}" if at else name
+            place = f"{at}.{_key(name)}" if at else _key(name)
             raise _Fault(f"{place}: there is no such field: write {', '.join(names[:-1])} or {names[-1]}")
+
+
+def _key(name: str) -> str:
+    """As it stands in the file: whatever is no name has to be quoted there."""
+    return name if is_name(name) else repr(name)
 
 
 def _named(tables: object, at: str, what: str) -> Iterator[tuple[str, Any]]:
