@@ -121,7 +121,7 @@ def test_two_proxies_that_are_restarted_in_turn_under_load_are_no_pause_at_all(
     with Node("node1", [proxy.frontend for proxy in proxies]) as node:
         crowd = Crowd(node)
         crowd.go_on()
-        for proxy in (*proxies, *proxies):
+        for proxy in (*proxies, proxies[0]):  # the third time with one alone that was restarted itself
             proxy.end(number)
             crowd.go_on()  # with the other one alone
             proxy.start()

@@ -8,7 +8,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from subprocess import DEVNULL
 
@@ -160,26 +159,23 @@ def test_a_node_that_is_closed_and_made_again_is_accepted_every_time(hosted: Hos
             assert node.request("echo", life, timeout=10).body == life
 
 
-@pytest.mark.parametrize("kind", [Node, AsyncNode])
-def test_the_second_living_node_of_a_name_is_told_and_the_first_goes_on(
-    hosted: Host, master_process: Start, kind: type
-) -> None:
+def test_other_living_nodes_of_a_name_are_told_and_the_first_goes_on(hosted: Host, master_process: Start) -> None:
+    """One that is waited for by a thread, and one by a task."""
     proxy = hosted()
     master_process(proxy.backend)
 
     async def ask() -> None:
-        async with AsyncNode("node1", proxy.frontend) as second:
-            await second.request("echo", timeout=25)
+        async with AsyncNode("node1", proxy.frontend) as third:
+            await third.request("echo", timeout=25)
 
-    with ExitStack() as nodes:
-        first = nodes.enter_context(Node("node1", proxy.frontend))
+    with Node("node1", proxy.frontend) as first:
         assert first.request("echo", 1).body == 1
-        with pytest.raises(zproxy.NameInUse, match='"node1"') as caught:
-            if kind is AsyncNode:
-                asyncio.run(ask())
-            else:
-                nodes.enter_context(Node("node1", proxy.frontend)).request("echo", timeout=25)
-        assert (caught.value.node, caught.value.service) == ("node1", "echo")
+        with Node("node1", proxy.frontend) as second:
+            asked = second.submit("echo", timeout=25)
+            for call in (lambda: asyncio.run(ask()), asked.result):
+                with pytest.raises(zproxy.NameInUse, match='"node1"') as caught:
+                    call()
+                assert (caught.value.node, caught.value.service) == ("node1", "echo")
         assert first.request("echo", 2).body == 2
 
 
