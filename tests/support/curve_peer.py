@@ -12,7 +12,7 @@ from collections.abc import Callable
 import zmq
 from zmq.utils import z85
 
-from support.zmtp_peer import LONG, ZmtpPeer, frame, greeting, message, property_bytes
+from support.zmtp_peer import LONG, READ_SECONDS, ZmtpPeer, frame, frame_header, greeting, message, property_bytes
 from zproxy.relay.cipher import CipherProbe
 from zproxy.relay.curve import CurveProbe
 
@@ -54,9 +54,11 @@ def drain(cipher: CipherProbe) -> bytes:
 class CurvePeer:
     """One connection to a relay that speaks CURVE."""
 
-    def __init__(self, endpoint: str, server_key: bytes, keys: tuple[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self, endpoint: str | ZmtpPeer, server_key: bytes, keys: tuple[bytes, bytes] | None = None
+    ) -> None:
         self.public, secret = keys or key_pair()
-        self.peer = ZmtpPeer.connect(endpoint)
+        self.peer = endpoint if isinstance(endpoint, ZmtpPeer) else ZmtpPeer.connect(endpoint)
         self.curve = CurveProbe(self.public, secret, server_key)
 
     def greet(self) -> None:
@@ -67,9 +69,9 @@ class CurvePeer:
         """HELLO goes."""
         self.peer.send(frame(change(body_of(self.curve.begin())), command=True))
 
-    def initiate(self, socket_type: str = "DEALER", change: Change = unchanged) -> None:
-        """WELCOME comes, and INITIATE goes."""
-        properties = property_bytes("Socket-Type", socket_type.encode())
+    def initiate(self, socket_type: str = "DEALER", change: Change = unchanged, more: bytes = b"") -> None:
+        """WELCOME comes, and INITIATE goes, with more properties."""
+        properties = property_bytes("Socket-Type", socket_type.encode()) + more
         code, answer, _ = self.curve.take(self.peer.read_command(), properties)
         assert code == "ok", f"WELCOME is {code}"
         self.peer.send(frame(change(body_of(answer)), command=True))
@@ -80,15 +82,18 @@ class CurvePeer:
         assert code == "ok", f"READY is {code}"
         self.cipher = CipherProbe(*self.curve.keys())
 
-    def shake_hands(self, socket_type: str = "DEALER") -> None:
+    def shake_hands(self, socket_type: str = "DEALER", more: bytes = b"") -> None:
         self.greet()
         self.hello()
-        self.initiate(socket_type)
+        self.initiate(socket_type, more=more)
         self.ready()
 
     def closed(self, *frames: bytes) -> bytes:
         """A message, as it goes out."""
-        whole = message(*frames)
+        return self.sealed(message(*frames))
+
+    def sealed(self, whole: bytes) -> bytes:
+        """Frames, as they go out."""
         put = self.cipher.link if len(whole) > COPIED_BYTES else self.cipher.copy
         put(whole)
         return drain(self.cipher)
@@ -105,3 +110,53 @@ class CurvePeer:
 
     def close(self) -> None:
         self.peer.close()
+
+
+class SealedPeer(ZmtpPeer):
+    """A ZmtpPeer whose messages go and come in boxes, on a connection that there is; `send` sends bytes as they are."""
+
+    def __init__(self, connected: ZmtpPeer, server_key: bytes, keys: tuple[bytes, bytes]) -> None:
+        super().__init__(connected.socket)
+        self.curve = CurvePeer(self, server_key, keys)
+
+    def handshake(
+        self, socket_type: str, identity: bytes = b"", minor: int = 1, is_managed: bool = False
+    ) -> bytes:
+        """Up to the other side's READY, whose properties are not kept."""
+        self.curve.shake_hands(socket_type, properties_of(identity, is_managed))
+        return b""
+
+    def knock(self, identity: bytes = b"", is_managed: bool = False) -> None:
+        """The same up to its INITIATE, which need not be answered."""
+        self.curve.greet()
+        self.curve.hello()
+        self.curve.initiate(more=properties_of(identity, is_managed))
+
+    def wire(self, plain: bytes) -> bytes:
+        return self.curve.sealed(plain)
+
+    def begun(self, size: int) -> bytes:
+        """Up to the byte that says whether more frames follow, which is in the box: as if it were the next one's."""
+        head = body_of(self.wire(frame(b"")))
+        return frame_header(len(head) + size) + head
+
+    def read_message(self, deadline_seconds: float = READ_SECONDS) -> list[bytes]:
+        return frames_of(self.curve.read_message())
+
+
+def properties_of(identity: bytes, is_managed: bool) -> bytes:
+    return (property_bytes("Identity", identity) if identity else b"") + (
+        property_bytes("X-zproxy", b"1") if is_managed else b""
+    )
+
+
+def frames_of(wire: bytes) -> list[bytes]:
+    """The bodies of a message's frames."""
+    bodies = []
+    while wire:
+        is_long = wire[0] & LONG
+        begin = 9 if is_long else 2
+        end = begin + int.from_bytes(wire[1:begin], "big")
+        bodies.append(wire[begin:end])
+        wire = wire[end:]
+    return bodies

@@ -21,7 +21,7 @@ from support.waiting import wait_until
 
 
 class LoadNode:
-    """One node; it asks from the beginning on. `work`: fields of Work; `options`: of the SDK's `submit`."""
+    """One node; it asks from the beginning on. Fields of Work; `options` of the SDK's `submit`, `keys` of its Node."""
 
     def __init__(
         self, name: str, endpoints: list[str], folder: str, requests: int, patience_seconds: float, **options: Any

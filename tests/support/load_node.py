@@ -40,6 +40,7 @@ class Calls:
         size_bytes: int = 200,
         service: str = SERVICE,
         options: dict[str, Any] | None = None,
+        keys: dict[str, str] | None = None,
         **work: Any,
     ) -> None:
         self._name = name
@@ -57,7 +58,7 @@ class Calls:
         self._is_asked_to_end = False
         self._error: BaseException | None = None
         self._stats: dict[str, int] = {}
-        self._node = Node(name, endpoints)
+        self._node = Node(name, endpoints, **(keys or {}))
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

@@ -181,6 +181,16 @@ class HostedProxy:
     def services(self) -> list[dict[str, Any]]:
         return self.books()[1]
 
+    def reload(self) -> str:
+        """Reads its registry anew: why it did not, or ""."""
+        sentence: str = self._servant.ask("reload")
+        return sentence
+
+    def generation(self) -> int:
+        """How often it was read."""
+        generation: int = self._servant.ask("generation")
+        return generation
+
     def peer(self, name: str) -> dict[str, Any]:
         """The row of Proxy.report about the peer of this name."""
         rows: list[dict[str, Any]] = self._servant.ask("peers")

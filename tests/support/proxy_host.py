@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.remove(str(Path(__file__).parent))
 
 from support.processes import serve
-from zproxy import Proxy
+from zproxy import Proxy, SettingError
 
 
 class Calls:
@@ -37,6 +37,17 @@ class Calls:
 
     def peers(self) -> list[dict[str, Any]]:
         return [row._asdict() for row in self.proxy.report()[2]]
+
+    def reload(self) -> str:
+        """Why not; "" where the new rules hold."""
+        try:
+            self.proxy.reload()
+        except SettingError as error:
+            return str(error)
+        return ""
+
+    def generation(self) -> int:
+        return self.proxy.generation
 
     def begin_stop(self, drain: float) -> None:
         self._stops.append(self._threads.submit(self.proxy.stop, drain))

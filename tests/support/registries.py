@@ -44,6 +44,12 @@ class RegistryFolder:
         self.write()
         return keys[0]
 
+    def files(self, name: str, role: str = "node") -> dict[str, str]:
+        """The same, as the arguments of a Node or Master in another process."""
+        path = self.path.parent / f"{name}.key_secret"
+        write_secret(path, self.enter(name, role))
+        return {"key": str(path), "server_key": text_of(self.server.public)}
+
     def leave(self, name: str) -> None:
         del self._nodes[name]
         self.write()

@@ -2,136 +2,36 @@
 
 from __future__ import annotations
 
-import random
 import resource
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from support.fault_report import IS_SOAK, FaultReport, sizes
 from support.load import Load
-from support.managed import ManagedPeer
+from support.neighbours import (
+    MAX_MESSAGE,
+    MIB,
+    Connect,
+    Harm,
+    Neighbour,
+    endless,
+    garbage,
+    malformed,
+    oversize,
+    stalled,
+    truncated,
+)
 from support.proxies import HostedProxy
 from support.tcp_fault import FaultProxy
-from support.zmtp_peer import ZmtpPeer, frame, frame_header, message
 
-from zproxy.envelope import Envelope, Kind
 from zproxy.procfs import descriptor_count
 
 Host = Callable[..., HostedProxy]
-Managed = Callable[..., ManagedPeer]
-Connect = Callable[..., ZmtpPeer]
 Fault = Callable[[str], FaultProxy]
-Harm = Iterator[None]
 
-KIB, MIB = 1 << 10, 1 << 20
-MAX_MESSAGE, MEMORY = MIB, 64 * MIB
+KIB = 1 << 10
+MEMORY = 64 * MIB
 DESCRIPTORS = 64
-STALLERS = 8
-
-
-class Neighbour:
-    """Somebody who does harm at a proxy, step by step."""
-
-    def __init__(self, proxy: HostedProxy, raw_peer: Connect) -> None:
-        self.proxy = proxy
-        self.random = random.Random(13)
-        self._connect = raw_peer
-
-    def peer(self, side: str = "frontend", is_managed: bool = True) -> ZmtpPeer:
-        """Past its handshake, and introduced by nothing."""
-        made = self._connect(getattr(self.proxy, side))
-        made.handshake("DEALER", is_managed=is_managed)
-        return made
-
-    def node(self) -> tuple[ZmtpPeer, dict[str, Any]]:
-        """One that was accepted, and what its envelopes need."""
-        peer = self.peer()
-        incarnation = self.random.getrandbits(63) | 1
-        conversation = Envelope.parse(peer.read_message()[0]).conversation
-        same: dict[str, Any] = {"incarnation": incarnation, "conversation": conversation}
-        peer.send_message(Envelope(Kind.HELLO, name=f"neighbour{incarnation}", **same).pack())
-        peer.read_message()
-        return peer, same
-
-    def stranger(self) -> ZmtpPeer:
-        """Connected, without a word."""
-        return self._connect(self.random.choice((self.proxy.frontend, self.proxy.backend)))
-
-
-def oversize(neighbour: Neighbour) -> Harm:
-    """Row 13: frames above the limit, told to their sender."""
-    while True:
-        peer = neighbour.peer(neighbour.random.choice(("frontend", "backend")))
-        peer.send(frame_header(neighbour.random.choice((MAX_MESSAGE + 1, 1 << 40, (1 << 63) - 1))))
-        peer.read_error()
-        peer.close()
-        yield
-
-
-def malformed(neighbour: Neighbour) -> Harm:
-    """Row 14: envelopes with bytes changed, cut off or added, of every kind, from a node that was accepted."""
-    source = neighbour.random
-    while True:
-        peer, same = neighbour.node()
-        with suppress(ConnectionError):
-            for kind in Kind:
-                spoken = bytearray(Envelope(kind, service="nobody", sequence=source.getrandbits(20) + 1,
-                                            remaining_ms=1000, **same).pack())  # fmt: skip
-                for _ in range(source.randrange(1, 4)):
-                    spoken[source.randrange(len(spoken))] = source.getrandbits(8)
-                cut = source.choice((len(spoken), len(spoken), source.randrange(len(spoken))))
-                peer.send(message(bytes(spoken[:cut]) + source.randbytes(source.choice((0, 0, 0, 7))), b"\x91\xc0"))
-        peer.close()
-        yield
-
-
-def endless(neighbour: Neighbour) -> Harm:
-    """Row 15: messages whose frames never end; a step sends what the connection takes at once."""
-    block = frame(bytes(64), more=True) * 1000
-    while True:
-        peer = neighbour.peer()
-        with suppress(ConnectionError):
-            while True:
-                peer.send_what_fits(block)
-                yield
-        peer.close()
-
-
-def truncated(neighbour: Neighbour) -> Harm:
-    """Row 16: requests for the load's own service that are cut anywhere."""
-    while True:
-        peer, same = neighbour.node()
-        spoken = message(Envelope(Kind.REQUEST, service="work", sequence=1, remaining_ms=9000, **same).pack(),
-                         b"\x91\xc0" + bytes(200))  # fmt: skip
-        peer.send(spoken[: neighbour.random.randrange(1, len(spoken))])
-        neighbour.random.choice((peer.close, peer.reset))()
-        yield
-
-
-def garbage(neighbour: Neighbour) -> Harm:
-    """Row 19: what no ZeroMQ peer says."""
-    while True:
-        peer = neighbour.stranger()
-        spoken = neighbour.random.choice((neighbour.random.randbytes(300), b"GET / HTTP/1.1\r\n\r\n", b"\xff"))
-        with suppress(ConnectionError):
-            peer.send(spoken)
-        peer.close()
-        yield
-
-
-def stalled(neighbour: Neighbour) -> Harm:
-    """Row 28: senders that stop half-way through messages, and are closed."""
-    while True:
-        peers = [neighbour.peer() for _ in range(STALLERS)]
-        for peer in peers:
-            peer.send(frame_header(MAX_MESSAGE) + bytes(MAX_MESSAGE // 2))
-        closed = neighbour.proxy.stats()["closed_stalled"] + STALLERS
-        while neighbour.proxy.stats()["closed_stalled"] < closed:
-            yield
-        for peer in peers:
-            peer.close()
 
 
 COUNTED: dict[Callable[[Neighbour], Harm], tuple[int, str, str]] = {
