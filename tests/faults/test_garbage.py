@@ -12,7 +12,7 @@ from support.peers import EchoWorkers, Peers
 from support.proxies import HostedProxy
 from support.relays import BareRelay
 from support.waiting import wait_until
-from support.zmtp_peer import ERROR, ZmtpPeer, command, frame, greeting, ready
+from support.zmtp_peer import ZmtpPeer, command, frame, greeting, ready
 
 from zproxy.procfs import cpu_share, descriptor_count, rss_bytes
 
@@ -21,6 +21,9 @@ Connect = Callable[..., ZmtpPeer]
 
 CROWD = 1000
 HANDSHAKE_MS = 1500
+SCANS = 100
+GREETING = greeting()
+MIB = 1 << 20
 
 
 def is_served(frontend: str, backend: str, peers: Peers) -> bool:
@@ -119,12 +122,30 @@ def test_a_worker_that_turns_malformed_while_it_reads_nothing_keeps_no_request(
     assert proxy.wait_for("connections_closed", 2)["waiting_requests"] == 0
 
 
-def test_a_browser_at_the_port_is_closed_at_once(hosted: Host, raw_peer: Connect) -> None:
+@pytest.mark.parametrize("side", ["frontend", "backend"])
+def test_a_port_scan_and_a_browser_get_nothing_and_cost_nothing(hosted: Host, raw_peer: Connect, side: str) -> None:
+    """Of all we would say they hear a greeting at most, and no ERROR: a browser would take it for an answer."""
     proxy = hosted()
-    peer = raw_peer(proxy.frontend)
-    peer.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert ERROR not in peer.read_until_closed(), "a browser would take it for an answer"
-    assert proxy.wait_for("refused_malformed")["handshaking"] == 0
+    endpoint = getattr(proxy, side)
+
+    def visit() -> None:
+        for number in range(SCANS):
+            scan, browser = raw_peer(endpoint), raw_peer(endpoint)
+            (scan.close if number % 2 else scan.reset)()
+            browser.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            heard = browser.read_until_closed()
+            assert len(heard) <= len(GREETING) and GREETING.startswith(heard[:10]), heard
+            browser.close()
+
+    visit()
+    proxy.wait_for("connections_closed", 2 * SCANS)
+    descriptors, memory = descriptor_count(proxy.pid), rss_bytes(proxy.pid)
+    visit()
+    stats = proxy.wait_for("connections_closed", 4 * SCANS)
+    assert (stats["connections_accepted"], stats["refused_malformed"]) == (4 * SCANS, 2 * SCANS)
+    assert (stats["handshaking"], stats["memory_bytes"], stats[f"{side}_connections"]) == (0, 0, 0)
+    assert descriptor_count(proxy.pid) == descriptors
+    assert rss_bytes(proxy.pid) - memory < MIB
 
 
 def test_a_crowd_that_never_finishes_its_handshake_keeps_nobody_out(peers: Peers, raw_peer: Connect) -> None:

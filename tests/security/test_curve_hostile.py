@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from support.curve_peer import CurvePeer, key_pair
@@ -11,8 +13,13 @@ from support.relays import BareRelay
 from support.waiting import wait_until
 from support.zmtp_peer import frame, greeting, message, ready
 
+from zproxy.procfs import descriptor_count
+
 KEYS = key_pair()
 Open = Callable[[], CurvePeer]
+
+FLOOD = 1000
+HANDSHAKE_MS = 1500
 
 HELLO_FIELDS = {"name": 3, "version": 6, "padding": 40, "key": 90, "nonce": 115, "box": 150}
 INITIATE_FIELDS = {"name": 3, "cookie": 50, "nonce": 108, "tag": 120, "key": 140, "vouch": 200, "properties": -3}
@@ -151,11 +158,32 @@ def test_a_message_above_the_limit_is_refused_before_it_is_all_there(relay: Bare
     assert (relay.stats()["closed_too_large"], relay.stats()["requests_in"]) == (1, 0)
 
 
-def test_others_are_served_while_hundreds_do_not_finish_their_handshake(relay: BareRelay, opened: Open) -> None:
-    for _ in range(300):
-        opened().peer.send(greeting(mechanism=b"CURVE"))
-    relay.wait_for("handshaking", 300)
-    good = opened()
-    good.shake_hands()
-    good.peer.send(good.closed(b"served"))
-    relay.wait_for("requests_in")
+def test_a_flood_of_slow_handshakes_keeps_nobody_out_and_comes_to_its_end() -> None:
+    """A third has said half a greeting, a third a greeting, and a third HELLO, too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 2 * FLOOD + 500), hard), hard))
+    with BareRelay(keys=KEYS, handshake_ms=HANDSHAKE_MS) as relay, ExitStack() as opened:
+        descriptors = descriptor_count(os.getpid())
+
+        def connected() -> CurvePeer:
+            peer = CurvePeer(relay.frontend, KEYS[0])
+            opened.callback(peer.close)
+            return peer
+
+        for number in range(FLOOD):
+            peer = connected()
+            peer.peer.send(greeting(mechanism=b"CURVE")[: 32 if number % 3 == 0 else None])
+            if number % 3 == 2:
+                peer.hello()
+        wait_until(lambda: relay.stats()["connections_accepted"] == FLOOD, "the flood is in")
+        good = connected()
+        good.shake_hands()
+        good.peer.send(good.closed(b"served"))
+        relay.wait_for("requests_in")
+        wait_until(lambda: relay.stats()["refused_handshake_timeout"] == FLOOD, "the flood is sent away", 15)
+        good.peer.send(good.closed(b"served again"))
+        relay.wait_for("requests_in", 2)
+        assert (relay.stats()["handshaking"], relay.stats()["frontend_connections"]) == (0, 1)
+        opened.close()
+        relay.wait_for("connections_closed", FLOOD + 1)
+        assert descriptor_count(os.getpid()) == descriptors
