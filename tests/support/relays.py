@@ -28,6 +28,7 @@ class BareRelay:
         asks: bool = False,
     ) -> None:
         self._is_curve = keys[0] != b""
+        self._asked: list[Question] = []
         self.relay = Relay(
             max_message_bytes=MIB,
             memory_bytes=64 * MIB,
@@ -62,8 +63,10 @@ class BareRelay:
         return self.relay.events(0)
 
     def question(self) -> Question:
-        """The next one."""
-        return wait_until(lambda: self.relay.questions(100), "a question")[0]
+        """The next one; several may come at once."""
+        if not self._asked:
+            self._asked += wait_until(lambda: self.relay.questions(100), "a question")
+        return self._asked.pop(0)
 
     def wait_for(self, counter: str, at_least: int = 1) -> None:
         wait_until(lambda: self.stats()[counter] >= at_least, f"{counter} >= {at_least}")
