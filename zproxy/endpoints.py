@@ -110,7 +110,8 @@ def split_server(text: str) -> tuple[str, str]:
     return endpoint, name
 
 
-_BETWEEN = re.compile(r"\s*,\s*(?=\w+://)")  # a path may have commas, too
+# A path may have commas, too. Not from amid blanks: each of them would be begun at, and a long run take minutes.
+_BETWEEN = re.compile(r"(?<!\s)\s*,\s*(?=\w+://)")
 
 
 def connectable(given: object) -> tuple[str, ...]:

@@ -55,6 +55,12 @@ def test_what_is_no_endpoint_is_refused(text: str) -> None:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.timeout(20)
+def test_a_long_run_of_blanks_is_read_once() -> None:
+    with pytest.raises(EndpointError, match="bad endpoint"):
+        endpoints.connectable("tcp://127.0.0.1:1" + " " * 200_000 + "x")
+
+
 @given(st.tuples(st.sampled_from(["", "tcp://", "ipc://", "tcp://a:"]), st.text()).map("".join))
 def test_any_text_is_an_endpoint_or_refused(text: str) -> None:
     try:
