@@ -6,9 +6,9 @@ from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
 from zproxy._fastpath cimport (
-    backlog_dispatch, broker_steps, client_forfeit, fastpath_close, fastpath_open, fastpath_report, managed_abort,
-    managed_drain, managed_due_ms, managed_live, managed_waiting, managed_waiting_bytes, peer_join, permits_set,
-    worker_dismiss, worker_freed, worker_recover, worker_suspected
+    backlog_dispatch, broker_steps, client_forfeit, client_resume, fastpath_close, fastpath_open, fastpath_report,
+    managed_abort, managed_drain, managed_due_ms, managed_live, managed_waiting, managed_waiting_bytes, peer_join,
+    permits_set, worker_dismiss, worker_freed, worker_recover, worker_suspected
 )
 from zproxy._reading cimport read_all
 from zproxy.counters cimport (
@@ -23,7 +23,7 @@ from zproxy.relay.block cimport pool_trim
 from zproxy.relay.connection cimport (
     ASKED, CONNECTING, LINGER, LIST_CLOSING, LIST_FLUSH, LIST_PAUSED, LIST_READ, READY, REASON_CONNECT, REASON_EOF,
     REASON_HANDSHAKE_TIMEOUT, REASON_REVOKED, REASON_STOP, SIDE_BACKEND, SIDE_FRONTEND, TIMER_ACKNOWLEDGE, TIMER_BEAT,
-    TIMER_CHALLENGE, TIMER_COUNT, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_REFUSED, TIMER_STALL, Connection,
+    TIMER_CHALLENGE, TIMER_COUNT, TIMER_HANDSHAKE, TIMER_HEARTBEAT, TIMER_RATE, TIMER_REFUSED, TIMER_STALL, Connection,
     connection_is_read, connection_pending, connection_takes, list_append, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, connection_linger
@@ -35,7 +35,7 @@ from zproxy.relay.hub cimport (
     REFUSED_STEP_MS, clock_ns, hub_broken, hub_close, hub_doom, hub_find, hub_handshaking, hub_hangup, hub_open,
     hub_release, hub_tell, hub_tell_endpoint
 )
-from zproxy.relay.intake cimport intake_assembled, intake_stalled, intake_watch
+from zproxy.relay.intake cimport RATE_STEP_MS, intake_assembled, intake_stalled, intake_watch
 from zproxy.relay.liveness cimport BEAT_MS, liveness_acknowledge, liveness_due
 from zproxy.relay.mailbox cimport (
     COMMAND_DISMISS, COMMAND_PERMITS, COMMAND_REVOKE, COMMAND_SERVER_KEYS, COMMAND_STOP, EVENT_DISCONNECTED,
@@ -119,6 +119,8 @@ cdef void timer_due(Engine* engine, int kind, Connection* connection) noexcept n
             worker_suspected(&engine.path, connection)
     elif kind == TIMER_ACKNOWLEDGE:
         liveness_acknowledge(&engine.hub, connection)
+    elif kind == TIMER_RATE:
+        client_resume(&engine.path, connection)
     elif kind == TIMER_CHALLENGE:
         holder_challenge_over(&engine.hub, connection)
     else:
@@ -433,6 +435,7 @@ cdef int engine_open(Engine* engine) noexcept nogil:
     engine.hub.timers[<int>TIMER_CHALLENGE].delay_ms = CHALLENGE_MS
     engine.hub.timers[<int>TIMER_REFUSED].delay_ms = REFUSED_STEP_MS
     engine.hub.timers[<int>TIMER_BEAT].delay_ms = BEAT_MS
+    engine.hub.timers[<int>TIMER_RATE].delay_ms = RATE_STEP_MS
     return 0
 
 
@@ -471,7 +474,7 @@ cdef uint64_t gauge(const Engine* engine, int index) noexcept nogil:
         return engine.hub.pool.live_bytes
     if index == POOLED_BYTES:
         return engine.hub.pool.pooled_bytes
-    return engine.hub.lists[<int>LIST_PAUSED].count + engine.hub.over_budget_count
+    return engine.hub.lists[<int>LIST_PAUSED].count + engine.hub.over_budget_count + engine.hub.over_rate_count
 
 
 cdef void engine_measure(const Engine* engine, uint64_t* values) noexcept nogil:

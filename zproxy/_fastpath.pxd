@@ -69,6 +69,9 @@ cdef void backlog_dispatch(Fastpath* path) noexcept nogil
 # Its handshake is finished: messages may pass. A worker for whom there is no memory is doomed.
 cdef void peer_join(Fastpath* path, Connection* peer) noexcept nogil
 
+# TIMER_RATE is due: may the client send on?
+cdef void client_resume(Fastpath* path, Connection* client) noexcept nogil
+
 # A worker's outbox was written, or it was silent and lives: it may take messages again.
 cdef void worker_freed(Fastpath* path, Connection* worker) noexcept nogil
 

@@ -15,6 +15,7 @@ from zproxy.broker.broker cimport (
     broker_set_permits, broker_set_usable, broker_step, broker_undelivered, broker_unkept, broker_unretained,
     broker_unsent, broker_waiting, broker_waiting_bytes
 )
+from zproxy.broker.gate cimport gate_charge, gate_may_send, gate_message_max
 from zproxy.broker.report cimport Report, report_make
 from zproxy.counters cimport (
     CLOSED_FENCED, DROPPED_CLIENT_GONE, DROPPED_NO_MEMORY, DROPPED_SLOW_READER, DROPPED_UNROUTABLE, MANAGED_IN,
@@ -35,12 +36,12 @@ from zproxy.relay.backlog cimport (
 from zproxy.relay.block cimport SMALL_BYTES, Message, Slice, message_join, message_release, message_share, message_skip
 from zproxy.relay.connection cimport (
     LIST_CLOSING, LIST_LEAVING, READY, REASON_DENIED, REASON_FENCED, REASON_NO_MEMORY, SIDE_BACKEND, SIDE_FRONTEND,
-    Connection, connection_takes, list_has, list_remove
+    TIMER_RATE, Connection, connection_takes, list_has, list_remove
 )
 from zproxy.relay.delivery cimport connection_flush, connection_reclaim, deliver_chain, deliver_copy
 from zproxy.relay.handshake cimport SOCKET_REP
-from zproxy.relay.hub cimport Hub, connection_tag, hub_doom, hub_random, hub_tell
-from zproxy.relay.intake cimport intake_refund, reply_budget
+from zproxy.relay.hub cimport Hub, connection_tag, hub_arm, hub_doom, hub_random, hub_tell
+from zproxy.relay.intake cimport intake_hold, intake_refund, intake_resume, reply_budget
 from zproxy.relay.mailbox cimport EVENT_DENIED
 from zproxy.relay.payload cimport (
     STAY_BRIEF, STAY_LONG, Stay, payload_copy, payload_drop, payload_fetch, payload_keep, payload_share, payloads_close,
@@ -144,15 +145,17 @@ cdef void request_wait(Fastpath* path, Connection* client, const uint8_t* bytes,
 
 
 # A request came in: the worker for it, or NULL when it has to wait, behind those that wait already.
-cdef inline Connection* request_route(Fastpath* path, uint64_t count) noexcept nogil:
+cdef inline Connection* request_route(Fastpath* path, Connection* client, uint64_t count) noexcept nogil:
     counter_add(&path.hub.counters, REQUESTS_IN, 1)
     counter_add(&path.hub.counters, REQUESTS_IN_BYTES, count)
+    if client.permit and not gate_charge(&path.broker, client.permit, count, path.hub.now_ms):
+        intake_hold(path.hub, client)
     return worker_pick(path) if path.backlog.count == 0 else NULL
 
 
 # A whole request, contiguous in the read buffer.
 cdef void request_pass(Fastpath* path, Connection* client, const uint8_t* bytes, size_t count) noexcept nogil:
-    cdef Connection* worker = request_route(path, count)
+    cdef Connection* worker = request_route(path, client, count)
     if worker == NULL:
         request_wait(path, client, bytes, count)
         return
@@ -165,7 +168,7 @@ cdef void request_pass(Fastpath* path, Connection* client, const uint8_t* bytes,
 # A whole request in blocks of its own.
 cdef void request_pass_large(Fastpath* path, Connection* client, Message* message) noexcept nogil:
     cdef Message whole
-    cdef Connection* worker = request_route(path, message.bytes)
+    cdef Connection* worker = request_route(path, client, message.bytes)
     cdef uint64_t count = client.routing_frame_bytes + message.bytes
     cdef bint is_to_be_answered
     if worker != NULL:
@@ -741,12 +744,35 @@ cdef void managed_join(Fastpath* path, Connection* peer) noexcept nogil:
         hub_doom(path.hub, peer, REASON_NO_MEMORY, 0)
 
 
+# Who is managed hears in words what is too large.
+cdef void client_limit(Fastpath* path, Connection* client) noexcept nogil:
+    client.inbox.max_message_bytes = gate_message_max(
+        &path.broker, client.permit, path.hub.settings.max_message_bytes
+    )
+
+
+# What others, or an earlier connection, have sent by its rights counts for it, too.
+cdef void client_join(Fastpath* path, Connection* client) noexcept nogil:
+    client_limit(path, client)
+    if not gate_may_send(&path.broker, client.permit, path.hub.now_ms):
+        intake_hold(path.hub, client)
+
+
+cdef void client_resume(Fastpath* path, Connection* client) noexcept nogil:
+    if gate_may_send(&path.broker, client.permit, path.hub.now_ms):
+        intake_resume(path.hub, client)
+    else:
+        hub_arm(path.hub, client, TIMER_RATE)
+
+
 cdef void peer_join(Fastpath* path, Connection* peer) noexcept nogil:
     peer.has_joined = True
     if peer.is_managed:
         managed_join(path, peer)
         return
-    if peer.side == SIDE_BACKEND and balance_add(&path.balance, peer.slot, peer.socket_type == SOCKET_REP) != 0:
+    if peer.side == SIDE_FRONTEND:
+        client_join(path, peer)
+    elif balance_add(&path.balance, peer.slot, peer.socket_type == SOCKET_REP) != 0:
         hub_doom(path.hub, peer, REASON_NO_MEMORY, 0)
 
 
@@ -761,7 +787,15 @@ cdef void worker_suspected(Fastpath* path, Connection* worker) noexcept nogil:
 
 
 cdef int permits_set(Fastpath* path, const uint8_t* packed, size_t count) noexcept nogil:
-    return broker_set_permits(&path.broker, packed, count)
+    cdef uint32_t slot
+    cdef Connection* peer
+    if broker_set_permits(&path.broker, packed, count) != 0:
+        return -1
+    for slot in range(path.hub.capacity):
+        peer = path.hub.table[slot]
+        if peer != NULL and peer.has_joined and peer.side == SIDE_FRONTEND and not peer.is_managed:
+            client_limit(path, peer)
+    return 0
 
 
 cdef void worker_dismiss(Fastpath* path, const uint8_t* name, uint8_t name_bytes) noexcept nogil:

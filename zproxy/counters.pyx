@@ -18,6 +18,7 @@ COUNTER_HELP = {
     Counter.REPLIES_LOST: "replies in the outbox of a client that closed, not wholly written",
     Counter.REQUESTS_REROUTED: "requests taken back unwritten from a worker that closed",
     Counter.REQUESTS_UNDELIVERED: "requests nobody had taken when the relay ended",
+    Counter.RATE_PAUSES: "times a plain client was not read on for now: it had sent more than its rate",
     Counter.TRUNCATED_MESSAGES: "messages cut off by the end of their connection; nothing of them was relayed",
     Counter.CONNECTIONS_ACCEPTED: "connections accepted from peers",
     Counter.CONNECTIONS_CONNECTED: "connections made to peers",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -311,6 +312,74 @@ def test_a_rate_is_held_and_the_node_is_told_how_long_to_wait(
     replies = [future.result().body for future in [asking.submit("echo", number) for number in range(5)]]
     assert replies == [0, 1, 2, 3, 4], "BUSY is waited for, and asked again"
     assert proxy.stats()["managed_refused_rate"] >= 1
+
+
+LIMITED = '[groups.nodes]\nallow = ["*"]\n{}\n[groups.masters]\nserve = ["*"]\n'
+
+
+def plain_ends(
+    proxy: zproxy.Proxy, folder: RegistryFolder, peers: Peers, node_pair: KeyPair, master_pair: KeyPair
+) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+    """A DEALER that asks, and a ROUTER's worker that is asked."""
+    (frontend,), (backend,) = proxy.frontend, proxy.backend
+    worker = folder.dial(peers, zmq.DEALER, backend, master_pair)
+    return folder.dial(peers, zmq.DEALER, frontend, node_pair), worker
+
+
+def test_a_plain_client_over_its_rate_is_not_read_until_it_may_send_on(
+    started: Started, folder: RegistryFolder, peers: Peers
+) -> None:
+    folder.regroup(LIMITED.format("rate = 4"))
+    pair, master = folder.enter("rank0"), folder.enter("m1", "master")
+    proxy = started()
+    client, worker = plain_ends(proxy, folder, peers, pair, master)
+    began = time.monotonic()
+    for number in range(7):
+        client.send(b"%d" % number)
+    assert [worker.recv_multipart()[1] for _ in range(7)] == [b"%d" % number for number in range(7)], "nothing is lost"
+    wait_for(proxy, "rate_pauses")
+    client.send(b"after")
+    assert worker.recv_multipart()[1] == b"after"
+    assert time.monotonic() - began >= 0.95, "four at once, four more in the second after them"
+
+
+def test_another_connection_does_not_get_round_a_rate(
+    started: Started, folder: RegistryFolder, peers: Peers
+) -> None:
+    folder.regroup(LIMITED.format("rate_bytes = 1000"))
+    pair, master = folder.enter("rank0"), folder.enter("m1", "master")
+    proxy = started()
+    client, worker = plain_ends(proxy, folder, peers, pair, master)
+    client.send(bytes(1 << 20))
+    worker.recv_multipart()
+    wait_for(proxy, "rate_pauses")
+    client.close()
+    again = folder.dial(peers, zmq.DEALER, proxy.frontend[0], pair)
+    again.send(b"again")
+    wait_for(proxy, "rate_pauses", 2)
+    assert proxy.stats()["requests_in"] == 1
+    folder.regroup(LIMITED.format(""))
+    proxy.reload()
+    assert worker.recv_multipart()[1] == b"again", "nobody waits for a rate that is no more"
+
+
+def test_a_plain_message_may_be_as_large_as_the_rules_say(
+    started: Started, folder: RegistryFolder, peers: Peers
+) -> None:
+    folder.regroup(LIMITED.format('max_message = "1KiB"'))
+    pair, master = folder.enter("rank0"), folder.enter("m1", "master")
+    proxy = started()
+    client, worker = plain_ends(proxy, folder, peers, pair, master)
+    client.send(bytes(1000))
+    assert len(worker.recv_multipart()[1]) == 1000
+    folder.regroup(LIMITED.format('max_message = "2KiB"'))
+    proxy.reload()
+    proxy.stats()  # has all that was commanded before
+    client.send(bytes(2000))
+    assert len(worker.recv_multipart()[1]) == 2000, "who is in already is asked no less than others"
+    client.send(bytes(3000))
+    wait_for(proxy, "closed_too_large")
+    assert proxy.stats()["requests_in"] == 2
 
 
 @pytest.mark.parametrize(

@@ -210,3 +210,25 @@ def test_a_client_that_takes_something_may_stay(intake: IntakeProbe) -> None:
 def test_a_worker_that_takes_nothing_is_busy(intake: IntakeProbe) -> None:
     intake.set_live(*HELD_UP)
     assert not intake.holds_up(WORKER, 10, 1, 0)
+
+
+def test_a_client_over_its_rate_is_read_again_when_it_may_send_on(intake: IntakeProbe) -> None:
+    intake.hold(NEXT_CLIENT)
+    intake.hold(NEXT_CLIENT)
+    assert not intake.admits(NEXT_CLIENT)
+    assert not intake.stalled(NEXT_CLIENT), "not its fault"
+    intake.watch()
+    assert not intake.is_wanted(NEXT_CLIENT)
+    intake.resume(NEXT_CLIENT)
+    assert intake.is_wanted(NEXT_CLIENT)
+    assert intake.admits(NEXT_CLIENT)
+
+
+def test_whoever_may_send_on_still_keeps_to_its_budget(intake: IntakeProbe) -> None:
+    intake.hold(CLIENT)
+    intake.charge(CLIENT, BUDGET)
+    intake.resume(CLIENT)
+    assert not intake.admits(CLIENT)
+    intake.hold(CLIENT)
+    intake.refund(CLIENT, BUDGET)
+    assert not intake.admits(CLIENT)

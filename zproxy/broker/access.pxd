@@ -3,6 +3,7 @@
     permits_pack (Python, when rules are read) ─► packed bytes ─► permits_take ─► rows by number
     a request ─► permits_allow    two bits of its service's, found by the row's patterns once
               ─► permit_exceeded  its size, how many are open, two buckets ─► accepted ─► permit_spend
+    a plain message ─► permit_spend ─► permit_wait_ms   for how long its sender may send nothing more
     a READY   ─► permits_serve    by the patterns
 
     pattern   `name` that service; `prefix*` all that begin so; `*` all, and what a worker offers as `*`
@@ -14,7 +15,8 @@ Rule 2. A table takes another's place as a whole, or not at all. A row's buckets
 Rule 3. What has been found is remembered with the service, and is void with another table (`epoch`) or another service
         of its number: whatever is remembered of a service is forgotten with its name.
 Rule 4. One message passes a full bucket, however large, and leaves it in debt. So in any time a bucket passes no more
-        than flows in, and what it holds, and what the last message is larger than that.
+        than flows in, and what it holds, and what the last message is larger than that; of plain messages, which
+        nobody can refuse, what had come with the last one.
 
 Memory: a table as large as its packed bytes and some 120 for each row; for each service two bits for each row up to the
 highest that has asked for it.
@@ -150,6 +152,18 @@ cdef inline Limit permit_exceeded(
         if not bucket_has(&permit.bytes, count):
             return LIMIT_BYTES
     return LIMIT_NONE
+
+
+# In how many milliseconds the row's owner may send on; 0: now.
+cdef inline int64_t permit_wait_ms(PermitRow* permit, int64_t now_ms) noexcept nogil:
+    bucket_fill(&permit.messages, now_ms)
+    bucket_fill(&permit.bytes, now_ms)
+    return max(bucket_wait_ms(&permit.messages, 1), bucket_wait_ms(&permit.bytes, 1))
+
+
+# The row; NULL: it has no limits.
+cdef inline PermitRow* permits_row(const Permits* permits, uint32_t row) noexcept nogil:
+    return NULL if row == PERMIT_ALL or row >= permits.count else &permits.rows[row]
 
 
 # It was accepted.

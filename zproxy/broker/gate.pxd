@@ -6,14 +6,16 @@
                    larger than may be: TOO_LARGE; too many open, or too much for now: BUSY, with when to try again
     CHUNK          taken out of the bucket, which may go into debt; larger than may be: its request ends in TOO_LARGE
     all else       passes: whoever may not ask may still cancel, and answer
+    plain messages cannot be refused one by one: they are taken out of the buckets, and their sender is not read on
+                   while those are empty
 
 Called by the rooms that take messages in, for new requests alone: what was accepted is asked for again, or told again,
 whatever the rules have become. What is refused takes nothing out of a bucket.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from zproxy.broker.access cimport PERMIT_ALL, PermitRow, bucket_take, permit_spend
+from zproxy.broker.access cimport PermitRow, bucket_take, permit_spend, permit_wait_ms, permits_row
 from zproxy.broker.peer cimport Peer
 from zproxy.broker.service cimport Service
 from zproxy.broker.state cimport Broker
@@ -49,9 +51,7 @@ cdef void gate_size_fault(Broker* broker, const Peer* node, uint64_t message_byt
 
 # The peer's row; NULL: it has no limits.
 cdef inline PermitRow* gate_row(const Broker* broker, const Peer* peer) noexcept nogil:
-    if peer.permit == PERMIT_ALL or peer.permit >= broker.permits.count:
-        return NULL
-    return &broker.permits.rows[peer.permit]
+    return permits_row(&broker.permits, peer.permit)
 
 
 # The request was accepted.
@@ -68,3 +68,28 @@ cdef inline bint gate_book(Broker* broker, const Peer* node, uint64_t message_by
         return True
     bucket_take(&row.bytes, message_bytes)
     return row.message_bytes == 0 or message_bytes <= row.message_bytes
+
+
+# ---- plain peers, known by the number of their row alone ----
+
+# May one of that row send on now?
+cdef inline bint gate_may_send(const Broker* broker, uint32_t permit, int64_t now_ms) noexcept nogil:
+    cdef PermitRow* row = permits_row(&broker.permits, permit)
+    return row == NULL or permit_wait_ms(row, now_ms) == 0
+
+
+# The same after a message of so many bytes, which is taken out.
+cdef inline bint gate_charge(
+    const Broker* broker, uint32_t permit, uint64_t message_bytes, int64_t now_ms
+) noexcept nogil:
+    cdef PermitRow* row = permits_row(&broker.permits, permit)
+    if row == NULL:
+        return True
+    permit_spend(row, message_bytes)
+    return permit_wait_ms(row, now_ms) == 0
+
+
+# How large one of its messages may be, `most` at most.
+cdef inline uint64_t gate_message_max(const Broker* broker, uint32_t permit, uint64_t most) noexcept nogil:
+    cdef const PermitRow* row = permits_row(&broker.permits, permit)
+    return most if row == NULL or row.message_bytes == 0 else min(row.message_bytes, most)

@@ -4,8 +4,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 from zproxy.broker.access cimport (
-    LIMIT_IN_FLIGHT, LIMIT_MESSAGES, LIMIT_NONE, LIMIT_SIZE, PARTS, Bucket, Limit, bucket_wait_ms,
-    permit_exceeded, permits_allow, permits_match, permits_serve
+    LIMIT_IN_FLIGHT, LIMIT_MESSAGES, LIMIT_NONE, LIMIT_SIZE, PARTS, PERMIT_ALL, Bucket, Limit, PermitRow,
+    bucket_wait_ms, permit_exceeded, permits_allow, permits_match, permits_serve
 )
 from zproxy.broker.sentence cimport sentence_begin, sentence_name, sentence_number, sentence_words
 from zproxy.broker.service cimport service_withdraw

@@ -91,6 +91,7 @@ cdef enum TimerKind:
     TIMER_ACKNOWLEDGE           # was what we wrote acknowledged? Runs from a write until all is
     TIMER_CHALLENGE             # a newcomer waits for the holder of its routing id, or a managed holder is asked
     TIMER_REFUSED               # a refused peer is let go
+    TIMER_RATE                  # a client that has sent too much for now is looked at again
     TIMER_COUNT
 
 cdef struct Connection:         # owned by the relay's table; one calloc for the connection's life
@@ -110,6 +111,7 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     bint can_ping               # ZMTP >= 3.1, or has sent a PING itself
     bint is_challenged          # a newcomer wants its name: any byte until the timer means life
     bint is_over_budget         # not read until half of its waiting requests are taken
+    bint is_over_rate           # not read until it may send on
     SocketType socket_type      # the peer's
     Cipher* cipher              # owned; NULL: its bytes are plain
     bint has_key                # it has proved to have `key`
@@ -175,9 +177,14 @@ cdef inline ListKind assembly_list(const Connection* connection) noexcept nogil:
     return LIST_ASSEMBLY_FRONTEND if connection.side == SIDE_FRONTEND else LIST_ASSEMBLY_BACKEND
 
 
+# Is it not to be read for now?
+cdef inline bint connection_is_held(const Connection* connection) noexcept nogil:
+    return connection.is_over_budget or connection.is_over_rate or list_has(connection, LIST_PAUSED)
+
+
 # Is it left unread, by our own choice? Then its silence says nothing.
 cdef inline bint connection_is_unread(const Connection* connection) noexcept nogil:
-    return connection.is_over_budget or list_has(connection, LIST_PAUSED) or list_has(connection, LIST_READ)
+    return connection_is_held(connection) or list_has(connection, LIST_READ)
 
 
 # The timer of its signs of life.

@@ -66,6 +66,7 @@ cdef struct Hub:                # owned by the relay
     bint is_draining            # clients are read no more
     int64_t now_ms              # of this turn
     uint32_t over_budget_count  # connections paused for their own waiting requests
+    uint32_t over_rate_count    # and for what they have sent
     int paused_level            # highest level of memory at which one was paused
     uint64_t[2] unread_bytes    # by Side: what its peers have left in their outboxes
     uint64_t random_state

@@ -10,9 +10,9 @@ from zproxy.counters cimport CLOSED_NO_MEMORY, CONNECTIONS_CLOSED, EVENTS_LOST, 
 from zproxy.names cimport names_close, names_open
 from zproxy.relay.block cimport pool_clear
 from zproxy.relay.connection cimport (
-    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, LIST_LEAVING, LIST_PAUSED, LIST_READ, REASON_NONE, REASON_NO_MEMORY,
-    REASON_RESET, TIMER_COUNT, Connection, ConnectionState, ListKind, Reason, Side, connection_clear, connection_enter,
-    connection_is_read, list_append, list_has, list_remove
+    CLOSED, CONNECTING, LIST_CLOSING, LIST_COUNT, LIST_LEAVING, LIST_READ, REASON_NONE, REASON_NO_MEMORY, REASON_RESET,
+    TIMER_COUNT, Connection, ConnectionState, ListKind, Reason, Side, connection_clear, connection_enter,
+    connection_is_held, connection_is_read, list_append, list_has, list_remove
 )
 from zproxy.relay.inbox cimport READ_BUFFER_BYTES
 from zproxy.relay.mailbox cimport Event, EventKind, mailbox_put
@@ -160,7 +160,7 @@ cdef void hub_broken(Hub* hub, Connection* connection) noexcept nogil:
     hub_hangup(hub, connection)
     connection.has_reset = True
     connection.may_write = False
-    if not connection_is_read(connection) or connection.is_over_budget or list_has(connection, LIST_PAUSED):
+    if not connection_is_read(connection) or connection_is_held(connection):
         hub_doom(hub, connection, REASON_RESET, 0)
         return
     list_append(&hub.lists[<int>LIST_READ], connection, LIST_READ)
@@ -172,8 +172,8 @@ cdef void hub_release(Hub* hub, Connection* connection) noexcept nogil:
         list_remove(&hub.lists[kind], connection, <ListKind>kind)
     for kind in range(TIMER_COUNT):
         timer_disarm(&hub.timers[kind], &connection.timers[kind])
-    if connection.is_over_budget:
-        hub.over_budget_count -= 1
+    hub.over_budget_count -= connection.is_over_budget
+    hub.over_rate_count -= connection.is_over_rate
     hub_weigh_outbox(hub, connection, 0)
     hub_enter(hub, connection, CLOSED)
     connection_clear(connection, &hub.pool)

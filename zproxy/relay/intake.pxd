@@ -10,7 +10,8 @@ another:
                  it reads on can always be rid of its answer
 
 So memory exceeds its limit by one message of each side at most. A client over its own budget of waiting requests is
-not read, nor is any client while the relay drains. Nobody is told: TCP tells a peer that it is not read.
+not read, nor one that has sent more than it may for now, nor is any client while the relay drains. Nobody is told: TCP
+tells a peer that it is not read.
 """
 
 from libc.stdint cimport uint64_t
@@ -20,11 +21,12 @@ from zproxy.relay.hub cimport Hub
 
 cdef enum:
     STALL_PROGRESS_BYTES = 65536    # an unfinished message must grow by this in --stall
+    RATE_STEP_MS = 50               # a client over its rate is looked at again so often
     SLOW_AFTER_MS = 1000            # a client that took nothing for so long is slow: above a round trip, a busy moment
 
 cdef int intake_level(const Hub* hub) noexcept nogil
 
-# May it be read? Otherwise it is paused, and comes back by intake_watch or intake_refund.
+# May it be read? Otherwise it is paused, and comes back by intake_watch, intake_refund or intake_resume.
 cdef bint intake_admits(Hub* hub, Connection* connection) noexcept nogil
 
 # Once a turn: whoever may be read again by now is.
@@ -32,6 +34,10 @@ cdef void intake_watch(Hub* hub) noexcept nogil
 
 # A request of this connection left the backlog.
 cdef void intake_refund(Hub* hub, Connection* connection, uint64_t count) noexcept nogil
+
+# It has sent more than it may for now: TIMER_RATE runs / it may send on.
+cdef void intake_hold(Hub* hub, Connection* connection) noexcept nogil
+cdef void intake_resume(Hub* hub, Connection* connection) noexcept nogil
 
 # After a read: is something unfinished, since when? `has_finished`: a whole message was among it; a command is no
 # progress of the message it interrupts.

@@ -3,11 +3,11 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from zproxy.counters cimport CLOSED_STALLED, counter_add
+from zproxy.counters cimport CLOSED_STALLED, RATE_PAUSES, counter_add
 from zproxy.relay.connection cimport (
     HANDSHAKE, LIST_ASSEMBLY_BACKEND, LIST_ASSEMBLY_FRONTEND, LIST_CLOSING, LIST_PAUSED, LIST_READ, READY,
-    REASON_STALLED, SIDE_BACKEND, SIDE_FRONTEND, TIMER_STALL, Connection, ListKind, assembly_list, connection_is_unread,
-    connection_pending, list_append, list_has, list_remove
+    REASON_STALLED, SIDE_BACKEND, SIDE_FRONTEND, TIMER_RATE, TIMER_STALL, Connection, ListKind, assembly_list,
+    connection_is_unread, connection_pending, list_append, list_has, list_remove
 )
 from zproxy.relay.hub cimport Hub, hub_arm, hub_disarm, hub_doom
 from zproxy.relay.inbox cimport inbox_held
@@ -80,6 +80,8 @@ cdef bint intake_admits(Hub* hub, Connection* connection) noexcept nogil:
     cdef int level
     if connection.state != READY:
         return True
+    if connection.is_over_rate:
+        return False
     if connection.is_over_budget or is_over_own_budget(hub, connection):
         over_budget_begin(hub, connection)      # intake_refund brings it back, whatever else it sends meanwhile
         return False
@@ -114,6 +116,21 @@ cdef void intake_refund(Hub* hub, Connection* connection, uint64_t count) noexce
     hub.over_budget_count -= 1
     if connection.inbox.is_assembling:
         list_append(&hub.lists[<int>LIST_ASSEMBLY_FRONTEND], connection, LIST_ASSEMBLY_FRONTEND)
+    list_append(&hub.lists[<int>LIST_READ], connection, LIST_READ)
+
+
+cdef void intake_hold(Hub* hub, Connection* connection) noexcept nogil:
+    if connection.is_over_rate:
+        return
+    connection.is_over_rate = True
+    hub.over_rate_count += 1
+    counter_add(&hub.counters, RATE_PAUSES, 1)
+    hub_arm(hub, connection, TIMER_RATE)
+
+
+cdef void intake_resume(Hub* hub, Connection* connection) noexcept nogil:
+    connection.is_over_rate = False
+    hub.over_rate_count -= 1
     list_append(&hub.lists[<int>LIST_READ], connection, LIST_READ)
 
 
@@ -230,6 +247,14 @@ cdef class IntakeProbe:
         """So many bytes came, none of which ended a message."""
         self._at(slot).bytes_read += count
         intake_settle(&self.hub, self._at(slot), False)
+
+    def hold(self, uint32_t slot):
+        """It has sent more than it may for now."""
+        intake_hold(&self.hub, self._at(slot))
+
+    def resume(self, uint32_t slot):
+        """It may send on."""
+        intake_resume(&self.hub, self._at(slot))
 
     def stalled(self, uint32_t slot):
         """--stall is over for it: is it closed?"""

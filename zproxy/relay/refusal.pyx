@@ -11,7 +11,7 @@ from zproxy.relay.connection cimport (
     LIST_READ, READY, REASON_DENIED, REASON_EXPIRED, REASON_FORGED, REASON_LIMIT, REASON_MALFORMED, REASON_MECHANISM,
     REASON_NONE, REASON_ROUTING_ID, REASON_SOCKET_TYPE, REASON_TOO_LARGE, REASON_UNKNOWN_KEY, REASON_VERSION,
     REASON_WRONG_ROLE, REASON_WRONG_USER, REFUSED, REJECTED, TIMER_CHALLENGE, TIMER_HANDSHAKE, TIMER_REFUSED,
-    TIMER_STALL, Connection, Reason, beat_timer, list_remove
+    TIMER_RATE, TIMER_STALL, Connection, Reason, beat_timer, list_remove
 )
 from zproxy.relay.delivery cimport say_as_it_is
 from zproxy.relay.handshake cimport HANDSHAKE_REPLY_MAX, error_write
@@ -46,7 +46,7 @@ cdef int refusal_counter(Reason reason, bint was_ready) noexcept nogil:
 
 # Counts and tells a refusal, and takes the peer out of everything but its own end.
 cdef void refusal_begin(Hub* hub, Connection* connection, Reason reason, uint64_t size) noexcept nogil:
-    cdef uint64_t limit = hub.settings.max_message_bytes if reason == REASON_TOO_LARGE else 0
+    cdef uint64_t limit = connection.inbox.max_message_bytes if reason == REASON_TOO_LARGE else 0
     counter_add(&hub.counters, refusal_counter(reason, connection.state == READY), 1)
     connection.reason = reason
     connection.reason_size = size
@@ -55,6 +55,7 @@ cdef void refusal_begin(Hub* hub, Connection* connection, Reason reason, uint64_
     hub_disarm(hub, connection, TIMER_CHALLENGE)
     hub_disarm(hub, connection, beat_timer(connection))
     hub_disarm(hub, connection, TIMER_STALL)
+    hub_disarm(hub, connection, TIMER_RATE)
     list_remove(&hub.lists[<int>LIST_READ], connection, LIST_READ)
 
 
