@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -317,22 +317,33 @@ def test_a_rate_is_held_and_the_node_is_told_how_long_to_wait(
 LIMITED = '[groups.nodes]\nallow = ["*"]\n{}\n[groups.masters]\nserve = ["*"]\n'
 
 
-def plain_ends(
-    proxy: zproxy.Proxy, folder: RegistryFolder, peers: Peers, node_pair: KeyPair, master_pair: KeyPair
-) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
-    """A DEALER that asks, and a ROUTER's worker that is asked."""
-    (frontend,), (backend,) = proxy.frontend, proxy.backend
-    worker = folder.dial(peers, zmq.DEALER, backend, master_pair)
-    return folder.dial(peers, zmq.DEALER, frontend, node_pair), worker
+class Limited(NamedTuple):
+    """A proxy whose nodes have a limit, and plain DEALERs of rank0, who asks, and of m1, who is asked."""
+
+    proxy: zproxy.Proxy
+    pair: KeyPair
+    client: zmq.Socket[bytes]
+    worker: zmq.Socket[bytes]
+
+
+@pytest.fixture
+def limited(started: Started, folder: RegistryFolder, peers: Peers) -> Callable[[str], Limited]:
+    """All of it, with this line in the nodes' group."""
+
+    def start(limit: str) -> Limited:
+        folder.regroup(LIMITED.format(limit))
+        pair, master = folder.enter("rank0"), folder.enter("m1", "master")
+        proxy = started()
+        worker = folder.dial(peers, zmq.DEALER, proxy.backend[0], master)
+        return Limited(proxy, pair, folder.dial(peers, zmq.DEALER, proxy.frontend[0], pair), worker)
+
+    return start
 
 
 def test_a_plain_client_over_its_rate_is_not_read_until_it_may_send_on(
-    started: Started, folder: RegistryFolder, peers: Peers
+    limited: Callable[[str], Limited],
 ) -> None:
-    folder.regroup(LIMITED.format("rate = 4"))
-    pair, master = folder.enter("rank0"), folder.enter("m1", "master")
-    proxy = started()
-    client, worker = plain_ends(proxy, folder, peers, pair, master)
+    proxy, _, client, worker = limited("rate = 4")
     began = time.monotonic()
     for number in range(7):
         client.send(b"%d" % number)
@@ -344,12 +355,9 @@ def test_a_plain_client_over_its_rate_is_not_read_until_it_may_send_on(
 
 
 def test_another_connection_does_not_get_round_a_rate(
-    started: Started, folder: RegistryFolder, peers: Peers
+    limited: Callable[[str], Limited], folder: RegistryFolder, peers: Peers
 ) -> None:
-    folder.regroup(LIMITED.format("rate_bytes = 1000"))
-    pair, master = folder.enter("rank0"), folder.enter("m1", "master")
-    proxy = started()
-    client, worker = plain_ends(proxy, folder, peers, pair, master)
+    proxy, pair, client, worker = limited("rate_bytes = 1000")
     client.send(bytes(1 << 20))
     worker.recv_multipart()
     wait_for(proxy, "rate_pauses")
@@ -364,12 +372,9 @@ def test_another_connection_does_not_get_round_a_rate(
 
 
 def test_a_plain_message_may_be_as_large_as_the_rules_say(
-    started: Started, folder: RegistryFolder, peers: Peers
+    limited: Callable[[str], Limited], folder: RegistryFolder
 ) -> None:
-    folder.regroup(LIMITED.format('max_message = "1KiB"'))
-    pair, master = folder.enter("rank0"), folder.enter("m1", "master")
-    proxy = started()
-    client, worker = plain_ends(proxy, folder, peers, pair, master)
+    proxy, _, client, worker = limited('max_message = "1KiB"')
     client.send(bytes(1000))
     assert len(worker.recv_multipart()[1]) == 1000
     folder.regroup(LIMITED.format('max_message = "2KiB"'))
