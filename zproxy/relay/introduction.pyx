@@ -114,10 +114,16 @@ cdef bint boxes_begin(Hub* hub, Connection* connection) noexcept nogil:
     return True
 
 
-# The peer has proved to have its key, and said what it is.
+cdef Verdict curve_failed(Hub* hub, Connection* connection, CurveCode code) noexcept nogil:
+    return PEER_IS_MALFORMED if code == CURVE_MALFORMED else peer_refuse(hub, connection, REASON_FORGED)
+
+
+# Has the peer proved to have its key? Then it has said what it is.
 cdef Verdict curve_introduce(
-    Hub* hub, Connection* connection, const uint8_t* properties, size_t count, Ready* ready
+    Hub* hub, Connection* connection, CurveCode code, const uint8_t* properties, size_t count, Ready* ready
 ) noexcept nogil:
+    if code != CURVE_OK:
+        return curve_failed(hub, connection, code)
     if not properties_read(properties, count, ready):
         return PEER_IS_MALFORMED
     connection.has_key = True
@@ -125,10 +131,6 @@ cdef Verdict curve_introduce(
     if not connection.cipher.is_server and not boxes_begin(hub, connection):
         return PEER_IS_OVER         # boxes may stand behind READY: they are kept
     return PEER_IS_INTRODUCED
-
-
-cdef Verdict curve_failed(Hub* hub, Connection* connection, CurveCode code) noexcept nogil:
-    return PEER_IS_MALFORMED if code == CURVE_MALFORMED else peer_refuse(hub, connection, REASON_FORGED)
 
 
 # HELLO, or INITIATE. Nothing may stand behind either.
@@ -151,9 +153,7 @@ cdef Verdict curve_serve_take(
     code = curve_initiate_read(
         cipher.sodium, &cipher.curve, body, count, opened, &properties, &properties_bytes
     )
-    if code != CURVE_OK:
-        return curve_failed(hub, connection, code)
-    return curve_introduce(hub, connection, properties, properties_bytes, ready)
+    return curve_introduce(hub, connection, code, properties, properties_bytes, ready)
 
 
 # WELCOME, or READY, behind which boxes may stand.
@@ -174,9 +174,7 @@ cdef Verdict curve_dial_take(
         count = curve_initiate_write(cipher.sodium, &cipher.curve, frame, opened, properties_bytes)
         return curve_say(hub, connection, frame, count)
     code = curve_ready_read(cipher.sodium, &cipher.curve, body, count, opened, &properties, &properties_bytes)
-    if code != CURVE_OK:
-        return curve_failed(hub, connection, code)
-    return curve_introduce(hub, connection, properties, properties_bytes, ready)
+    return curve_introduce(hub, connection, code, properties, properties_bytes, ready)
 
 
 # ---- both ----
