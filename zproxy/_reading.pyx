@@ -138,7 +138,7 @@ cdef bint inbox_drain(Fastpath* path, Connection* connection) noexcept nogil:
 cdef void connection_heard(Fastpath* path, Connection* connection, size_t count) noexcept nogil:
     connection.bytes_read += count
     connection.heard_ms = path.hub.now_ms
-    connection.pinged_ms = 0
+    connection.pings_unheard = 0
     connection.unheard_messages = 0
     if connection.is_suspect:
         connection.is_suspect = False

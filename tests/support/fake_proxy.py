@@ -62,8 +62,9 @@ class Connection:
         self.properties = b""  # the node's READY
         self._peer = ZmtpPeer(accepted)
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._talk, daemon=True)
-        self._thread.start()
+
+    def begin(self) -> None:
+        threading.Thread(target=self._talk, daemon=True).start()
 
     def say(self, kind: int, content: bytes = b"", *tensors: bytes, **fields: Any) -> None:
         fields.setdefault("conversation", self.conversation)
@@ -164,7 +165,9 @@ class FakeProxy:
             while True:
                 accepted, _ = self._listener.accept()
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.connections.append(Connection(self, accepted, 1000 + len(self.connections)))
+                connection = Connection(self, accepted, 1000 + len(self.connections))
+                self.connections.append(connection)  # first: what a node has heard of must be there to look at
+                connection.begin()
 
 
 def welcome_after(gate: threading.Event) -> Callable[[Connection], None]:

@@ -125,7 +125,7 @@ cdef struct Connection:         # owned by the relay's table; one calloc for the
     Timer[TIMER_COUNT] timers
     Link[LIST_COUNT] links
     int64_t heard_ms            # last byte received
-    int64_t pinged_ms           # PING sent and nothing heard since; 0 = none
+    int pings_unheard           # PINGs sent since its last byte
     int64_t unacknowledged_ms   # since when TCP has had no acknowledgement it waits for; 0 = it waits for none
     uint64_t stall_mark         # bytes received when TIMER_STALL was armed
     uint64_t bytes_read

@@ -24,7 +24,7 @@ cdef void liveness_begin(Hub* hub, Connection* connection) noexcept nogil:
 
 cdef bint liveness_ask(Hub* hub, Connection* connection) noexcept nogil:
     cdef uint8_t[HANDSHAKE_REPLY_MAX] frame
-    connection.pinged_ms = hub.now_ms
+    connection.pings_unheard += 1
     counter_add(&hub.counters, PINGS_OUT, 1)
     return say(hub, connection, frame, ping_write(frame))
 
@@ -42,7 +42,7 @@ cdef void unread_beat(Hub* hub, Connection* connection) noexcept nogil:
     connection.heard_ms = hub.now_ms
     if connection.is_managed and connection.outbox.bytes == 0:
         liveness_ask(hub, connection)
-    connection.pinged_ms = 0
+    connection.pings_unheard = 0
 
 
 cdef bint liveness_due(Hub* hub, Connection* connection) noexcept nogil:
@@ -54,11 +54,12 @@ cdef bint liveness_due(Hub* hub, Connection* connection) noexcept nogil:
         return False
     if silence_ms < beat_ms or may_be_silent(connection):
         return False
-    if connection.pinged_ms and silence_ms >= HEARTBEATS_MISSED_MAX * beat_ms:
+    # Two PINGs, too: when its last byte came a moment after a beat, three beats after it may have seen only one.
+    if connection.pings_unheard >= HEARTBEATS_MISSED_MAX - 1 and silence_ms >= HEARTBEATS_MISSED_MAX * beat_ms:
         counter_add(&hub.counters, CLOSED_HEARTBEAT, 1)
         hub_doom(hub, connection, REASON_HEARTBEAT, 0)
         return False
-    connection.is_suspect = connection.is_managed and connection.pinged_ms != 0
+    connection.is_suspect = connection.is_managed and connection.pings_unheard != 0
     return liveness_ask(hub, connection) and connection.is_suspect
 
 
