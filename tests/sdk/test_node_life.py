@@ -128,7 +128,7 @@ def test_open_futures_keep_their_node(proxy: FakeProxy) -> None:
     assert future.result(10).body == "still there"
     with pytest.warns(ResourceWarning):
         del future
-        wait_until(lambda: proxy.connections[0]._thread.is_alive() is False or gc.collect() < 0, "the connection ended")
+        wait_until(lambda: proxy.connections[0].has_ended or gc.collect() < 0, "the connection ended")
 
 
 def test_control_c_ends_a_request_and_the_node_goes_on(proxy: FakeProxy) -> None:

@@ -62,9 +62,14 @@ class Connection:
         self.properties = b""  # the node's READY
         self._peer = ZmtpPeer(accepted)
         self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._talk, daemon=True)
 
     def begin(self) -> None:
-        threading.Thread(target=self._talk, daemon=True).start()
+        self._thread.start()
+
+    @property
+    def has_ended(self) -> bool:
+        return not self._thread.is_alive()
 
     def say(self, kind: int, content: bytes = b"", *tensors: bytes, **fields: Any) -> None:
         fields.setdefault("conversation", self.conversation)

@@ -30,7 +30,7 @@ class LoadNode:
         self.requests = requests
         self._patience_seconds = patience_seconds
         spec = {"name": name, "endpoints": endpoints, "folder": folder, "requests": requests, **options}
-        self._servant = Servant("load_node.py", json.dumps(spec))
+        self._servant = Servant("load_node", json.dumps(spec))
 
     @property
     def pid(self) -> int:
@@ -82,7 +82,7 @@ class LoadMaster:
     def __init__(self, name: str, endpoints: list[str], folder: str, **options: Any) -> None:
         self.name = name
         self._spec = json.dumps({"name": name, "endpoints": endpoints, "folder": folder, **options})
-        self._servant = Servant("load_master.py", self._spec)
+        self._servant = Servant("load_master", self._spec)
 
     @property
     def pid(self) -> int:
@@ -90,7 +90,7 @@ class LoadMaster:
 
     @property
     def is_alive(self) -> bool:
-        return self._servant.process.poll() is None
+        return self._servant.is_alive
 
     def stats(self) -> dict[str, int]:
         stats: dict[str, int] = self._servant.ask("stats")
@@ -116,7 +116,7 @@ class LoadMaster:
     def come_back(self) -> None:
         """As another process."""
         self._servant.kill()
-        self._servant = Servant("load_master.py", self._spec)
+        self._servant = Servant("load_master", self._spec)
 
 
 class Load:

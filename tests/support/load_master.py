@@ -1,17 +1,12 @@
-"""A master under load: notes every execution before it works. See LoadMaster (support/load). A program of its own."""
+"""A master under load: notes every execution before it works. See LoadMaster (support/load)."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.remove(str(Path(__file__).parent))
 
 from support.ledger import Ledger, digest_of
 from support.load_words import POISON, SERVICE, Done, Work, packed, unpacked
@@ -69,5 +64,5 @@ def _take_time(request: Request) -> None:
             request.send_progress(0.0)
 
 
-if __name__ == "__main__":
-    serve(Calls(**json.loads(sys.argv[1])))
+def main(spec: str) -> None:
+    serve(Calls(**json.loads(spec)))

@@ -1,21 +1,16 @@
 """A node under load: asks, with so many open at once, notes every attempt and outcome. See LoadNode (support/load).
 
-A program of its own. It ends by itself after a number of requests, and never asks on when nobody waits for it.
+It ends by itself after a number of requests, and never asks on when nobody waits for it.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.remove(str(Path(__file__).parent))
 
 from support.ledger import REPLY, Ledger, digest_of
 from support.load_words import SERVICE, Done, Payloads, Work, packed, unpacked
@@ -122,5 +117,5 @@ class Calls:
         self._places.release()
 
 
-if __name__ == "__main__":
-    serve(Calls(**json.loads(sys.argv[1])))
+def main(spec: str) -> None:
+    serve(Calls(**json.loads(spec)))

@@ -17,7 +17,7 @@ class MasterProcess:
 
     def __init__(self, backend: str | list[str], name: str = "m1", **options: Any) -> None:
         self.name = name
-        self._servant = Servant("service_host.py", json.dumps(backend), json.dumps({"name": name, **options}))
+        self._servant = Servant("service_host", json.dumps(backend), json.dumps({"name": name, **options}))
 
     @property
     def pid(self) -> int:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from support.nursery import fork_child
 from support.waiting import wait_until
-from zproxy.processes import STOP_SECONDS, spawn
 
 SUPPORT = Path(__file__).parent
 
@@ -22,44 +21,37 @@ FORKS_QUIETLY = ("-W", "ignore:This process:DeprecationWarning")
 
 
 class Servant:
-    """A Python child that answers one line of JSON with one line of JSON."""
+    """A child that runs support/MODULE.py and answers one line of JSON with one line of JSON."""
 
-    def __init__(self, script: str, *arguments: str, log: IO[str] | None = None) -> None:
-        self._script = script
-        self.process = spawn(
-            [sys.executable, str(SUPPORT / script), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-        )
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._module = module
+        self._child = fork_child(module, *arguments)
 
     @property
     def pid(self) -> int:
-        return self.process.pid
+        return self._child.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._child.has_ended()
 
     def ask(self, call: str, **arguments: Any) -> Any:
         """What the child's `call` returned; AssertionError if it raised or is gone."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         try:
-            self.process.stdin.write(json.dumps({"call": call, **arguments}) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
+            self._child.stdin.write(json.dumps({"call": call, **arguments}) + "\n")
+            self._child.stdin.flush()
+            line = self._child.stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line:
-            raise AssertionError(f"{self._script} died with {self.process.wait(STOP_SECONDS)} at {call!r}")
+            raise AssertionError(f"{self._module} died at {call!r}")
         answer = json.loads(line)
         if "error" in answer:
             raise AssertionError(f"{call}: {answer['error']}")
         return answer["result"]
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._child.kill()
 
 
 def serve(calls: Any) -> None:

@@ -153,7 +153,7 @@ class HostedProxy:
     """`zproxy.Proxy` in a process of its own that answers for its counters (support/proxy_host.py)."""
 
     def __init__(self, **options: Any) -> None:
-        self._servant = Servant("proxy_host.py", json.dumps({"frontend": LOCAL, "backend": LOCAL, **options}))
+        self._servant = Servant("proxy_host", json.dumps({"frontend": LOCAL, "backend": LOCAL, **options}))
         self.endpoints: dict[str, list[str]] = self._servant.ask("endpoints")
         self._descriptors = descriptor_count(self.pid)
 

@@ -1,15 +1,10 @@
-"""A process that runs one `zproxy.Proxy` and answers for it (see HostedProxy). A program of its own."""
+"""A process that runs one `zproxy.Proxy` and answers for it (see HostedProxy)."""
 
 from __future__ import annotations
 
 import json
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.remove(str(Path(__file__).parent))
 
 from support.processes import serve
 from zproxy import Proxy, SettingError
@@ -61,5 +56,5 @@ class Calls:
         return not unfinished
 
 
-if __name__ == "__main__":
-    serve(Calls(json.loads(sys.argv[1])))
+def main(options: str) -> None:
+    serve(Calls(json.loads(options)))

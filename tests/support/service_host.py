@@ -1,6 +1,6 @@
 """A process that runs one master with the services the tests ask for, and answers for it (see MasterProcess).
 
-A program of its own. `hold` and `once` stand still from their beginning until the gate is opened.
+`hold` and `once` stand still from their beginning until the gate is opened.
 """
 
 from __future__ import annotations
@@ -8,13 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import threading
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.remove(str(Path(__file__).parent))
 
 import msgspec
 
@@ -109,5 +104,5 @@ def digests(tensors: dict[str, Any]) -> dict[str, str]:
     return {name: hashlib.sha256(tensor.tobytes()).hexdigest() for name, tensor in tensors.items()}
 
 
-if __name__ == "__main__":
-    serve(Calls(json.loads(sys.argv[1]), json.loads(sys.argv[2])))
+def main(backend: str, options: str) -> None:
+    serve(Calls(json.loads(backend), json.loads(options)))

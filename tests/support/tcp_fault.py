@@ -1,4 +1,4 @@
-"""A TCP proxy that hurts what passes: slow, thin, sliced, stalled, reset, swallowed, altered. A program of its own.
+"""A TCP proxy that hurts what passes: slow, thin, sliced, stalled, reset, swallowed, altered, as a process.
 
     client ─► FaultProxy.endpoint ─► [flip ─► wait for its time ─► hold ─► slice, thin] ─► target
 
@@ -12,15 +12,9 @@ import contextlib
 import random
 import socket
 import struct
-import sys
 import threading
 import time
 from collections import deque
-from pathlib import Path
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    sys.path.remove(str(Path(__file__).parent))
 
 from support.processes import Servant, serve
 
@@ -36,7 +30,7 @@ class FaultProxy:
     """The tests' handle on the process."""
 
     def __init__(self, target: str) -> None:
-        self._servant = Servant("tcp_fault.py", target)
+        self._servant = Servant("tcp_fault", target)
         self.endpoint: str = self._servant.ask("endpoint")
 
     def slice(self, size_bytes: int) -> None:
@@ -271,5 +265,5 @@ class Lane:
         return bytes(altered)
 
 
-if __name__ == "__main__":
-    serve(Calls(sys.argv[1]))
+def main(target: str) -> None:
+    serve(Calls(target))
