@@ -29,7 +29,7 @@ demo: $(VENV)/installed
 	$(BIN)/zproxy demo $(ARGUMENTS)
 
 test: $(VENV)/installed
-	$(TESTED) $(BIN)/pytest $(ARGUMENTS)
+	$(TESTED) $(BIN)/pytest -n auto --dist worksteal $(ARGUMENTS)
 
 debug sanitize:
 	$(MAKE) test ZPROXY_BUILD=$@

@@ -33,6 +33,7 @@ from support.zmtp_peer import ZmtpPeer  # noqa: E402
 
 TEST_SECONDS = 30
 SOAK_SECONDS = 600
+WORKERS_MAX = 4  # each with its proxies and peers
 WITH_PROCESSES = ("e2e", "faults", "cli", "sdk", "security")
 
 # The suite tries the same examples every time; `make fuzz` looks for new ones, for minutes.
@@ -54,6 +55,12 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "soak: full-size or long; run them with -m soak")
     config.stash[FAULT_REPORT] = FaultReport()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`-n auto`: one for each core; none beside the soak, which has the machine to itself."""
+    return 0 if config.option.markexpr else min(len(os.sched_getaffinity(0)), WORKERS_MAX)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
