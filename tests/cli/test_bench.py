@@ -44,7 +44,7 @@ def test_it_loads_a_proxy_that_runs(tmp_path: Path) -> None:
 
 def test_it_takes_the_endpoints_from_the_environment(tmp_path: Path) -> None:
     with RunningProxy(tmp_path) as proxy:
-        environment = {"ZPROXY_FRONTEND": proxy.frontend, "ZPROXY_BACKEND": proxy.backend}
+        environment = {**os.environ, "ZPROXY_FRONTEND": proxy.frontend, "ZPROXY_BACKEND": proxy.backend}
         done = ended("bench", *FEW, env=environment)
         assert (done.returncode, done.stderr) == (0, ""), done
         assert "200 messages of 64 bytes" in done.stdout
