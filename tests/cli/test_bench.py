@@ -13,8 +13,10 @@ import pytest
 from support.commands import ZPROXY, RunningProxy, ended, refused
 from support.waiting import wait_until
 
+import zproxy
 from zproxy.processes import spawn
 
+PACKAGE = Path(zproxy.__file__).parent
 FEW = ("--count", "200", "--window", "10")
 NOBODY, NOBODY_ELSE = "tcp://127.0.0.1:1", "tcp://127.0.0.1:2"
 
@@ -136,6 +138,8 @@ def test_a_signal_ends_it_and_nothing_is_left(tmp_path: Path, number: signal.Sig
 
 def test_ctrl_c_ends_it_at_once() -> None:
     process = spawn([ZPROXY, "bench", "--count", "100000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    maps = Path(f"/proc/{process.pid}/maps")
+    wait_until(lambda: f"{PACKAGE}/" in maps.read_text(), "the command is imported")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=15)
     assert process.returncode != 0

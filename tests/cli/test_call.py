@@ -321,7 +321,7 @@ def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_error_names_its_code_its_service_and_what_to_do(served: ProxyProcess) -> None:
-    said = failed(served, "nobody", "--timeout", "200ms")
+    said = failed(served, "nobody", "--timeout", "2s")
     assert said.startswith("zproxy: UNKNOWN_SERVICE: request of ")
     assert '"nobody"' in said and "check the name" in said
 
@@ -348,7 +348,7 @@ def test_a_name_in_use_is_told(served: ProxyProcess, control_path: Path) -> None
     )
     try:
         wait_until(lambda: "rank1" in nodes_at(control_path), "the first is there")
-        said = failed(served, "echo", "--node", "rank1", "--timeout", "1s")
+        said = failed(served, "echo", "--node", "rank1", "--timeout", "5s")
         assert "NAME_IN_USE" in said, said
     finally:
         waiting.kill()

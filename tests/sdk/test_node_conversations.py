@@ -184,12 +184,13 @@ def test_a_proxy_that_drains_answers_what_is_open_and_gets_nothing_new(caplog: p
 
 def test_a_socket_that_libzmq_gave_up_is_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zproxy.client.wire.WELCOME_S", 0.2)
-    with FakeProxy() as proxy, Node("node1", proxy.endpoint) as node:
+    with FakeProxy() as proxy:
         proxy.on_connection = Connection.zmtp_error
-        with pytest.raises(zproxy.RequestTimeout):
-            node.request("gradients", timeout=SHORT_S)
-        proxy.on_connection = Connection.welcome
-        assert node.request("gradients", 1, timeout=20).body == 1
+        with Node("node1", proxy.endpoint) as node:
+            with pytest.raises(zproxy.RequestTimeout):
+                node.request("gradients", timeout=SHORT_S)
+            proxy.on_connection = Connection.welcome
+            assert node.request("gradients", 1, timeout=20).body == 1
         assert len(proxy.connections) > 1
 
 

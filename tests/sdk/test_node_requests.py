@@ -149,6 +149,7 @@ def test_every_code_becomes_its_exception(proxy: FakeProxy, node: Node, code: Co
 
 
 def test_a_silent_proxy_hangs_nobody(proxy: FakeProxy, node: Node) -> None:
+    node.request("gradients")
     proxy.answers[Kind.REQUEST] = silent
     with pytest.raises(zproxy.RequestTimeout, match="did not answer"):
         node.request("gradients", timeout=SHORT_S)
@@ -156,12 +157,13 @@ def test_a_silent_proxy_hangs_nobody(proxy: FakeProxy, node: Node) -> None:
 
 
 def test_a_late_reply_is_counted_and_settles_nothing(proxy: FakeProxy, node: Node) -> None:
+    node.request("gradients")
     proxy.answers[Kind.REQUEST] = silent
     with pytest.raises(zproxy.RequestTimeout):
         node.request("gradients", timeout=SHORT_S)
 
     def late_then_right(heard: Heard) -> None:
-        heard.on.reply(proxy.all_of(Kind.REQUEST)[0], "late")
+        heard.on.reply(proxy.all_of(Kind.REQUEST)[1], "late")
         heard.on.reply(heard, "right")
 
     proxy.answers[Kind.REQUEST] = late_then_right

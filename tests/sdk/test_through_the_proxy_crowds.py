@@ -23,6 +23,7 @@ Start = Callable[..., MasterProcess]
 THREADS, EACH = 8, 40
 TASKS = 200
 FUTURES = 500
+AT_ONCE = 60  # each master has so many before one of them answers
 
 
 def tensors_of(number: int) -> dict[str, Any]:
@@ -98,15 +99,14 @@ def test_threads_and_tasks_share_a_node(hosted: Host, master_process: Start) -> 
 
 def test_five_hundred_open_futures_use_both_masters(hosted: Host, master_process: Start) -> None:
     proxy = hosted()
-    masters = [master_process(proxy.backend, name) for name in ("m1", "m2")]
-    for master in masters:
-        master.wait_serving()
+    masters = [master_process(proxy.backend, name, concurrency=AT_ONCE) for name in ("m1", "m2")]
     with Node("node1", proxy.frontend) as node:
         futures = [node.submit("hold", number) for number in range(FUTURES)]
         assert node.stats()["open"] == FUTURES
         proxy.wait_for("managed_live", FUTURES)
         for master in masters:
-            master.wait_begun()
+            master.wait_begun(AT_ONCE)
+        for master in masters:
             master.open_gate()
         replies = [future.result(20) for future in futures]
     assert [reply.body["body"] for reply in replies] == list(range(FUTURES))

@@ -45,10 +45,18 @@ def test_a_service_that_starts_after_its_requests_serves_them(
     assert {(reply.worker, reply.service, reply.attempt) for reply in replies} == {("m1", service, 1)}
 
 
+@pytest.fixture
+def patient_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait for the proxy's word beyond the deadline, however slow this machine is."""
+    monkeypatch.setattr("zproxy.client.session.GRACE_S", 10.0)
+
+
+@pytest.mark.usefixtures("patient_nodes")
 def test_a_service_nobody_ever_offered_is_unknown_at_the_deadline(hosted: Host, master_process: Start) -> None:
     proxy = hosted()
     master_process(proxy.backend).wait_serving()
     with Node("node1", proxy.frontend) as node:
+        node.request("echo")
         began = time.monotonic()
         with pytest.raises(zproxy.UnknownService, match='no worker has ever offered service "nobody"') as caught:
             node.request("nobody", timeout=0.5)
@@ -57,6 +65,7 @@ def test_a_service_nobody_ever_offered_is_unknown_at_the_deadline(hosted: Host, 
     assert str(caught.value).count("has ever offered") == 1
 
 
+@pytest.mark.usefixtures("patient_nodes")
 def test_a_service_whose_worker_has_gone_has_no_worker_at_the_deadline(hosted: Host, master_process: Start) -> None:
     proxy = hosted()
     master = master_process(proxy.backend)
@@ -116,6 +125,7 @@ def test_a_worker_that_is_killed_in_its_handler_is_lost(hosted: Host, master_pro
     assert_tells(caught.value, Code.WORKER_LOST, "once", "m1", 1)
 
 
+@pytest.mark.usefixtures("patient_nodes")
 def test_a_handler_that_takes_too_long_times_out_and_is_told(hosted: Host, master_process: Start) -> None:
     proxy = hosted()
     master = master_process(proxy.backend)
@@ -128,6 +138,7 @@ def test_a_handler_that_takes_too_long_times_out_and_is_told(hosted: Host, maste
     assert_tells(caught.value, Code.TIMEOUT, "hold", "m1", 1)
 
 
+@pytest.mark.usefixtures("patient_nodes")
 def test_a_request_that_no_busy_worker_takes_times_out_unbegun(hosted: Host, master_process: Start) -> None:
     proxy = hosted()
     master = master_process(proxy.backend, prefetch=0)

@@ -22,7 +22,7 @@ Start = Callable[..., MasterProcess]
 Program = Callable[..., "subprocess.Popen[str]"]
 
 CHILD_SECONDS = 20
-AT_ONCE_SECONDS = 2.0  # on a loaded machine; the requests would wait for 600
+AT_ONCE_SECONDS = 15.0  # on a loaded machine; the requests would wait for 600
 
 HEAD = """
 import asyncio, os, sys, threading, time, zproxy

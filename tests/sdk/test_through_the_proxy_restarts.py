@@ -99,6 +99,7 @@ def test_a_proxy_that_never_comes_back_leaves_nobody_hanging(
 ) -> None:
     master = master_process(mortal_proxy.backend, concurrency=2)
     with Node("node1", mortal_proxy.frontend) as node:
+        node.request("echo")
         future = node.submit("hold", "sent", timeout=1.5)
         master.wait_begun()
         mortal_proxy.die()

@@ -115,8 +115,9 @@ class Connection:
 
     def _take(self, frames: list[bytes]) -> None:
         heard = Heard(self, Envelope.parse(frames[0]), frames[1:])
+        answer = self.proxy.answers.get(Kind(heard.kind), silent)  # first: who has seen it heard may set another one
         self.proxy.heard.append(heard)
-        self.proxy.answers.get(Kind(heard.kind), silent)(heard)
+        answer(heard)
 
 
 class FakeProxy:
