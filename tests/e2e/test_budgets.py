@@ -22,7 +22,7 @@ KIB, MIB = 1 << 10, 1 << 20
 IDLE_CONNECTIONS = 1000
 
 
-def push_until_stuck(peer: ZmtpPeer, block: bytes, steady_seconds: float = 0.25) -> int:
+def push_until_stuck(peer: ZmtpPeer, block: bytes, steady_seconds: float = 0.5) -> int:
     """Bytes the connection took before it took no more."""
     taken = 0
 

@@ -136,7 +136,7 @@ def test_a_connection_ends_when_the_time_of_its_key_does(
     folder.enter("rank0", "node", f"not_after = {end.isoformat()}", pair)
     assert proxy.reload().revoked == []
     wait_for(proxy, "closed_revoked")
-    assert timedelta() <= datetime.now(timezone.utc) - end < timedelta(seconds=5), "about a second, on a busy machine"
+    assert timedelta() <= datetime.now(timezone.utc) - end < timedelta(seconds=20), "about a second, by itself"
     wait_for(proxy, "refused_expired")
 
 

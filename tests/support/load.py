@@ -184,8 +184,10 @@ class Load:
         for node in self.nodes:
             node.wait_done()
 
-    def harm_until_done(self, harm: Callable[[], object], every_seconds: float = 0.0) -> None:
-        """Calls `harm` again and again, until all nodes have their outcomes."""
+    def harm_until_done(
+        self, harm: Callable[[], object], every_seconds: float = 0.0, has_shown: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Calls `harm` again and again, until all nodes have their outcomes and it has shown what it does."""
         due = time.monotonic()
 
         def is_done() -> bool:
@@ -193,9 +195,9 @@ class Load:
             if time.monotonic() >= due:
                 harm()
                 due = time.monotonic() + every_seconds
-            return all(node.is_done() for node in self.nodes)
+            return all(node.is_done() for node in self.nodes) and has_shown()
 
-        wait_until(is_done, "all have outcomes", self.patience_seconds)
+        wait_until(is_done, "all have outcomes, and the harm has shown", self.patience_seconds)
 
     def judge(self, whose: Collection[str] = ()) -> Judgement:
         """What became of everything, or of what these nodes asked; the promises to them are kept.

@@ -68,8 +68,8 @@ def test_a_wall_clock_that_jumps_an_hour_ends_nothing_early(
 def test_what_is_due_ends_though_the_wall_clock_jumped(clock: WallClock, hosted: Host, load: Load, hours: int) -> None:
     proxy = hosted()
     for number in range(2):
-        load.node(proxy.frontend, 20, service=f"nobody{number}", options={"timeout": 1.0})
-    proxy.wait_for("managed_waiting", 2 * 20)
+        load.node(proxy.frontend, 20, service=f"nobody{number}", options={"timeout": 3.0})
+    proxy.wait_for("managed_accepted", 2 * 20)
     clock.jump(hours * HOUR)
     load.wait_done()
     assert load.judge().errors == {"UnknownService": 40}
