@@ -59,8 +59,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto`: one for each core; none beside the soak, which has the machine to itself."""
-    return 0 if config.option.markexpr else min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+    """`-n auto`: one for each core; none for the soak and the table of faults, which have the machine to themselves."""
+    is_alone = config.option.markexpr or config.option.fault_report
+    return 0 if is_alone else min(len(os.sched_getaffinity(0)), WORKERS_MAX)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
