@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import pytest
 from support.commands import ZPROXY, RunningProxy, ended, refused, started_proxies
 from support.managed import ManagedPeer
 from support.masters import Gate
-from support.waiting import wait_until
+from support.waiting import wait_until, wait_until_draining
 
-from zproxy import Draining, Master, Node, RequestTimeout
+from zproxy import Master, Node
 from zproxy.envelope import Kind
 from zproxy.processes import end, spawn
 
@@ -100,10 +99,7 @@ def test_what_a_worker_has_is_answered_and_what_is_new_refused(start: Start, dra
         gate.wait_begun()
         command = draining()
         proxy.wait_for("stopping")
-        with pytest.raises(Draining):
-            while True:
-                with suppress(RequestTimeout):  # it went before the node heard of the drain
-                    node.request("hold", timeout=0.2)
+        wait_until_draining(node, "hold")
         assert command.poll() is None
         gate.open()
         assert held.result(10).body == {"begun": 1}

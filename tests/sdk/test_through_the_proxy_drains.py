@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from support.master_process import MasterProcess
 from support.proxies import ProxyProcess
-from support.waiting import wait_until
+from support.waiting import wait_until, wait_until_draining
 
 import zproxy
 from zproxy import AsyncNode, Node
@@ -32,11 +32,8 @@ def draining() -> Iterator[ProxyProcess]:
 def drain(proxy: ProxyProcess, node: Node) -> None:
     """SIGTERM; returns once the node has heard of it, and so refuses what is new."""
     proxy.process.send_signal(signal.SIGTERM)
-    with pytest.raises(zproxy.Draining, match="stops") as caught:
-        while True:
-            with suppress(zproxy.RequestTimeout):  # it went before the node heard, and finds all workers busy
-                node.request("echo", timeout=0.2)
-    error = caught.value
+    error = wait_until_draining(node, "echo")
+    assert "stops" in str(error)
     assert (error.code, error.service, error.node, error.attempt) == (Code.DRAINING, "echo", "node1", 0)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
+
+from zproxy import Draining, Node, RequestTimeout
 
 T = TypeVar("T")
 
@@ -36,3 +39,13 @@ def wait_while_steady(read: Callable[[], T], steady_seconds: float = 0.25, deadl
         if newest != value:
             value, since = newest, time.monotonic()
     return value
+
+
+def wait_until_draining(node: Node, service: str) -> Draining:
+    """What the node refuses a new request with, once it has heard that the proxy drains and all workers are busy."""
+    try:
+        while True:
+            with suppress(RequestTimeout):  # it went before the node heard
+                node.request(service, timeout=0.2)
+    except Draining as refusal:
+        return refusal
